@@ -1,0 +1,1 @@
+"""One file per question; each ends with one JSON object."""

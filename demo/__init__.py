@@ -1,0 +1,1 @@
+"""The demo: a world of events, replayed against the real processes."""

@@ -1,0 +1,1 @@
+"""Keep learning: the only writer of embeddings."""

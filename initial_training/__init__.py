@@ -1,0 +1,1 @@
+"""Learn once: a batch program that ends."""

@@ -1,0 +1,106 @@
+"""Settings: frozen dataclasses read from the environment, every fault named at once.
+
+A room declares its settings in one dataclass, each field by ``setting(...)``; ``load`` reads them and ``describe``
+feeds the table in the README.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar, get_type_hints
+
+SettingsType = TypeVar("SettingsType")
+
+
+class BadSettings(ValueError):
+    """Raised with every missing or unreadable setting named in the message."""
+
+
+def setting(
+    name: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str,
+    check: Callable[[Any], None] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """Declare one setting: its environment variable, default (none: it must be given), one sentence, and its limits.
+
+    ``check`` raises ``ValueError`` on a value that cannot be used.
+    """
+    metadata = {"name": name, "doc": doc, "check": check, "minimum": minimum, "maximum": maximum}
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def load(kind: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
+    """Read the settings of one room. Raises ``BadSettings``."""
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    hints = get_type_hints(kind)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        name = field.metadata["name"]
+        text = environ.get(name)
+        if text is None:
+            if field.default is dataclasses.MISSING:
+                faults.append(f"{name} is missing: {field.metadata['doc']}")
+            continue
+        try:
+            values[field.name] = _checked(_parse(text, hints[field.name]), field.metadata)
+        except ValueError as error:
+            faults.append(f"{name}={text!r}: {error}")
+    if faults:
+        raise BadSettings("\n".join(faults))
+    return kind(**values)
+
+
+def load_or_exit(kind: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
+    """``load`` for a program: bad settings are printed, all in one message, and the program ends with code 2."""
+    try:
+        return load(kind, environ)
+    except BadSettings as error:
+        exit_with(f"bad settings:\n{error}")
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print what is wrong with how the program was called and end it with code 2."""
+    print(message, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def describe(kind: type[Any]) -> list[tuple[str, str, str]]:
+    """Return (name, default, sentence) of every setting of a room, in order of declaration."""
+    rows = []
+    for field in dataclasses.fields(kind):
+        default = "(required)" if field.default is dataclasses.MISSING else str(field.default)
+        rows.append((field.metadata["name"], default, field.metadata["doc"]))
+    return rows
+
+
+def _parse(text: str, hint: Any) -> Any:
+    if hint is bool:
+        if text.lower() not in ("0", "1", "false", "true", "no", "yes"):
+            raise ValueError("must be 0 or 1")
+        return text.lower() in ("1", "true", "yes")
+    if hint in (int, float):
+        try:
+            return hint(text)
+        except ValueError:
+            raise ValueError("must be a whole number" if hint is int else "must be a number") from None
+    return text
+
+
+def _checked(value: Any, metadata: Mapping[str, Any]) -> Any:
+    minimum, maximum = metadata["minimum"], metadata["maximum"]
+    # Written so that NaN fails too.
+    if minimum is not None and not value >= minimum:
+        raise ValueError(f"must be at least {minimum}")
+    if maximum is not None and not value <= maximum:
+        raise ValueError(f"must be at most {maximum}")
+    if metadata["check"] is not None:
+        metadata["check"](value)
+    return value

@@ -1,0 +1,1 @@
+"""Serve: the API and the page; holds nothing that a restart loses."""

@@ -1,0 +1,1 @@
+"""Where things live and how they travel: the ports, and one adapter file per outside system."""

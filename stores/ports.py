@@ -1,0 +1,440 @@
+"""The ports: what the rooms ask of the outside world, in the system's own words.
+
+What serving reads is async, what the trainer writes is sync. One adapter file per outside system implements these;
+``tests/contracts`` holds one abstract test class per port that every adapter must pass.
+
+Every call ends within the deadline its adapter was built with and raises ``StoreUnavailable`` when it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.items import Item
+
+Vectors = NDArray[np.float32]
+
+# The topics of the event log.
+USER_EVENTS = "user_events"
+ITEMS = "items"
+RECOMMENDATIONS_SERVED = "recommendations_served"
+
+
+class StoreUnavailable(Exception):
+    """The outside system did not answer, or not in time. The call may or may not have taken effect; repeat it."""
+
+
+class StaleEpoch(Exception):
+    """A write carried an older epoch than the store has seen: another trainer lives. Exit, write nothing more."""
+
+
+class Gap(Exception):
+    """The index does not stand where this write starts from; it needs the whole table (``ItemIndexWriter.replace``)."""
+
+
+# --- event log ------------------------------------------------------------------------------------------------------
+
+
+class TopicPartition(NamedTuple):
+    """One ordered sequence of records."""
+
+    topic: str
+    partition: int
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Where an accepted record lies. Its text form, ``partition:offset``, is opaque to clients."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Receipt:
+        """Read the text form; ``ValueError`` when it is none."""
+        partition, colon, offset = text.partition(":")
+        if not (colon and partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
+            raise ValueError("a receipt reads partition:offset")
+        if len(text) > 40:
+            raise ValueError("a receipt has at most 40 characters")
+        return cls(int(partition), int(offset))
+
+
+class Entry(NamedTuple):
+    """What is appended: bytes under a key (records of one key stay in order)."""
+
+    key: str
+    value: bytes
+
+
+class Record(msgspec.Struct, frozen=True):
+    """An entry with its place in the log. ``arrival_s``: when the log accepted it, epoch seconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: bytes
+    arrival_s: float
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """An event set aside, with the place it came from, a stable reason word, a sentence, and its original bytes."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    message: str
+    value: bytes
+
+
+class EventLog(Protocol):
+    """The log as the trainer reads it. Positions are offsets of the NEXT record to read."""
+
+    def partitions(self, topic: str) -> list[TopicPartition]:
+        """Return the partitions of a topic, in order; at least one."""
+
+    def seek(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Read on from exactly these positions, and from no other partition."""
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Return the next records, in order within each partition; empty when none came within ``timeout_s``."""
+
+    def begin_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """Return the first offset still kept, per partition."""
+
+    def end_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """Return the offset that the next appended record will get, per partition."""
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Tell the log how far the trainer has learned. Informational (lag); never read back to resume."""
+
+    def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
+        """Append in order; durable (survives power loss) on return. NOT safe to repeat: it appends again."""
+
+    def set_aside(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters, durable on return. Safe to repeat: one letter per (topic, partition, offset)."""
+
+    def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
+        """Return the newest dead letters of a topic, newest first."""
+
+    def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+class AsyncEventLog(Protocol):
+    """The log as serving writes it."""
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
+        """Append in order; durable on return. Concurrent calls share one commit. NOT safe to repeat."""
+
+    async def dead_letter(self, topic: str, receipt: Receipt) -> DeadLetter | None:
+        """Return the dead letter that a record became, or ``None``."""
+
+    async def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+# --- users ----------------------------------------------------------------------------------------------------------
+
+
+class UserDocument(msgspec.Struct, frozen=True):
+    """A user as the trainer knows him; written whole, by the trainer alone.
+
+    ``recent``: last 50 positives, oldest first. ``seen``: every item consumed, oldest first, complete up to 10,000.
+    ``hidden``: items he rejected (``dislike``, ``hide``). ``as_of``: learned offset per partition of ``user_events``.
+    """
+
+    user_id: str
+    embedding: Vectors
+    recent: list[str]
+    seen: list[str]
+    hidden: list[str]
+    as_of: dict[int, int]
+    version: int
+
+
+class PendingEvent(msgspec.Struct, frozen=True):
+    """An accepted event of a user that his document may not contain yet; written by the recommender alone."""
+
+    event_id: str
+    item_id: str
+    feedback: str
+    strength: float
+    timestamp_s: float
+    partition: int
+    offset: int
+
+
+class UserState(msgspec.Struct, frozen=True):
+    """What one read returns: the document, if there is one, and the pending events beyond its ``as_of``, in order.
+
+    Pending events are deduplicated by event_id (the first one counts).
+    """
+
+    document: UserDocument | None
+    pending: list[PendingEvent]
+
+
+class UserReader(Protocol):
+    """Users as serving sees them."""
+
+    async def get_many(self, user_ids: Sequence[str]) -> dict[str, UserState]:
+        """Return the state of each user; one without document and pending events has an empty state. One round trip."""
+
+    async def add_pending(self, events: Mapping[str, Sequence[PendingEvent]]) -> None:
+        """Keep accepted events per user_id; visible to every process on return. Safe to repeat."""
+
+    async def forget_pending(self, learned: Mapping[int, int]) -> None:
+        """Drop pending events below the learned offset of their partition. Safe to repeat."""
+
+    async def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+class UserWriter(Protocol):
+    """Users as the trainer writes them. Every write is guarded by version: an older one changes nothing."""
+
+    def acquire_lease(self, owner: str) -> int:
+        """Become the one trainer and return a new epoch, greater than any before; raises ``LeaseHeld``."""
+
+    def upsert(self, documents: Sequence[UserDocument]) -> None:
+        """Write whole documents. Safe to repeat. Raises ``StaleEpoch``."""
+
+    def delete(self, user_ids: Sequence[str], version: int) -> None:
+        """Remove documents and pending events. Safe to repeat. Raises ``StaleEpoch``."""
+
+    def close(self) -> None:
+        """Release the lease and what is held. Safe to repeat."""
+
+
+class LeaseHeld(Exception):
+    """Another trainer holds the lease."""
+
+
+# --- items ----------------------------------------------------------------------------------------------------------
+
+
+class ServingState(msgspec.Struct, frozen=True):
+    """What the trainer tells serving, about once a second: how to build a query, how far it is, how well it does.
+
+    ``merge_weights``: w of DESIGN §6a, in the order of ``models.ranking.FEATURES``. ``learned``: offset per partition
+    of ``user_events`` up to which everything is in every store. ``report``: counters and gauges by catalogue name.
+    """
+
+    version: int
+    dimension: int
+    merge_weights: list[float]
+    context_decay: float
+    context_length: int
+    learned: dict[int, int]
+    report: dict[str, Any]
+
+
+class ItemReader(Protocol):
+    """Items as serving sees them."""
+
+    async def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """Return the known ones among these items. One round trip."""
+
+    async def popular(self, name: str, limit: int) -> list[tuple[str, float]]:
+        """Return a popular list, best first; empty when there is none of that name."""
+
+    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+        """Return the edges item → next item of each known item, strongest first. One round trip."""
+
+    async def search_text(self, text: str, limit: int) -> list[Item]:
+        """Return available items whose title or text match every word, the last word by prefix, best first."""
+
+    async def serving_state(self) -> ServingState | None:
+        """Return what the trainer published last, or ``None`` before the first time."""
+
+    async def put_many(self, items: Sequence[Item]) -> None:
+        """Write items through; visible on return. Safe to repeat."""
+
+    async def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+class ItemWriter(Protocol):
+    """Items as the trainer writes them. All of it can be rebuilt from topic ``items`` and the trainer's state."""
+
+    def put_many(self, items: Sequence[Item]) -> None:
+        """Write items. Safe to repeat."""
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Remove items and their edges. Safe to repeat."""
+
+    def put_popular(self, name: str, entries: Sequence[tuple[str, float]], version: int) -> None:
+        """Replace a popular list (best first). Safe to repeat. Raises ``StaleEpoch``."""
+
+    def put_neighbours(self, edges: Mapping[str, Sequence[tuple[str, float]]], version: int) -> None:
+        """Replace all edges of each of these items. Safe to repeat. Raises ``StaleEpoch``."""
+
+    def put_serving_state(self, state: ServingState) -> None:
+        """Replace the serving state. Safe to repeat. Raises ``StaleEpoch``."""
+
+    def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+# --- index ----------------------------------------------------------------------------------------------------------
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What every write to the index carries: this write takes it from ``from_seq`` to ``to_seq`` of this epoch.
+
+    The index accepts a write whose ``from_seq`` is where it stands (or whose ``to_seq`` is: a repeat, answered again
+    as done); an older epoch raises ``StaleEpoch``, anything else ``Gap``.
+    """
+
+    epoch: int
+    from_seq: int
+    to_seq: int
+
+
+class ItemRows(msgspec.Struct, frozen=True):
+    """Items and what the index holds for each, in table order.
+
+    ``vectors``: (n, d + 1) float32, head ∘ item embedding, then bias. ``contexts``: (n, d) float32 context embeddings.
+    ``popularity``: (n, 2) float32, log of fast- and slow-decayed popularity. What the index searches is the inner
+    product of a query with (vectors, popularity): d + 3 columns.
+    """
+
+    item_ids: list[str]
+    vectors: Vectors
+    contexts: Vectors
+    popularity: Vectors
+
+
+class IndexStatus(msgspec.Struct, frozen=True):
+    """Where the index stands. ``boot_id`` changes when it loses its memory; ``items`` counts what can be found."""
+
+    boot_id: str
+    epoch: int
+    seq: int
+    ready: bool
+    items: int
+    rows: int
+    dimension: int
+    kind: str
+
+
+class ItemIndexWriter(Protocol):
+    """The index as the trainer writes it.
+
+    Rows keep the order in which they first came; that order is what ``set_popularity`` is aligned with.
+    """
+
+    def status(self) -> IndexStatus:
+        """Return where the index stands."""
+
+    def upsert(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
+        """Add or overwrite rows (a deleted item comes back). Raises ``StaleEpoch`` or ``Gap``."""
+
+    def set_popularity(self, columns: Vectors, stamp: Stamp) -> IndexStatus:
+        """Overwrite the popularity columns, (rows, 2) float32 in table order; ``Gap`` when the count differs."""
+
+    def delete(self, item_ids: Sequence[str], stamp: Stamp) -> IndexStatus:
+        """Make items unfindable; unknown ones are left out. Raises ``StaleEpoch`` or ``Gap``."""
+
+    def replace(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
+        """Load the whole table in one go; the index then stands at ``to_seq``. Raises ``StaleEpoch`` only."""
+
+    def search(self, queries: Sequence[Query]) -> list[Candidates]:
+        """As ``ItemIndexReader.search``, for the trainer's samples through the real index."""
+
+    def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+class Query(msgspec.Struct, frozen=True):
+    """One search: the inner product of ``vector`` + folded recent items with every item's d + 3 columns.
+
+    ``vector``: (d + 3,) float32. ``recent`` items' context embeddings, times ``recent_weights``, are added to its first
+    d columns by the index. ``exclude``: never among the hits. ``also``: scored whether or not they are among the best.
+    ``within``: when given, only these items are searched (exactly).
+    """
+
+    vector: Vectors
+    k: int
+    recent: list[str] = []
+    recent_weights: list[float] = []
+    exclude: list[str] = []
+    also: list[str] = []
+    within: list[str] | None = None
+
+
+class Candidates(msgspec.Struct, frozen=True):
+    """The hits of one query, best first (fewer than k when no more exist), then the known ones of ``also``, scored.
+
+    ``scores`` and ``also_scores`` are float32 arrays beside the ids. Unknown ids are left out.
+    """
+
+    item_ids: list[str]
+    scores: Vectors
+    also_ids: list[str]
+    also_scores: Vectors
+
+
+class ItemIndexReader(Protocol):
+    """The index as serving reads it."""
+
+    async def search(self, queries: Sequence[Query]) -> list[Candidates]:
+        """Answer several queries in one call, in order."""
+
+    async def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
+        """Return, per known item, the k items nearest by cosine of the item vectors, itself left out, best first."""
+
+    async def status(self) -> IndexStatus:
+        """Return where the index stands."""
+
+    async def close(self) -> None:
+        """Release what is held. Safe to repeat."""
+
+
+# --- measuring ------------------------------------------------------------------------------------------------------
+
+
+class Metrics(Protocol):
+    """Names are declared once, in ``stores.metric_catalogue``; an undeclared name raises ``KeyError``."""
+
+    def count(self, name: str, by: int = 1, **labels: str) -> None:
+        """Add to a counter."""
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+
+    def timing(self, name: str, seconds: float, **labels: str) -> None:
+        """Record a duration in seconds."""
+
+
+class Clock(Protocol):
+    """Time and waiting, as arguments."""
+
+    def now_s(self) -> float:
+        """Return the wall clock, epoch seconds."""
+
+    def monotonic_s(self) -> float:
+        """Return a clock that never goes back, in seconds."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+def version_of(epoch: int, seq: int) -> int:
+    """Return the version that a write of this epoch and flush carries: epoch << 40 | seq."""
+    return epoch << 40 | seq
+
+
+def epoch_of(version: int) -> int:
+    """Return the epoch inside a version."""
+    return version >> 40
