@@ -19,6 +19,8 @@ MAX_EVENT_BYTES = 16_384
 MAX_AHEAD_S = 86_400.0
 
 NEGATIVE_TYPES = frozenset({"dislike", "hide"})
+# The one default of the setting POSITIVE_EVENTS, the same in every program.
+DEFAULT_POSITIVES = "buy:1.0, addToCart:0.7, pageView:0.5, like:1.0, play:1.0, click:1.0, rating>=4:1.0"
 EVENT_FIELDS = ("event_id", "user_id", "item_id", "type", "value", "timestamp")
 
 Feedback = Literal["positive", "negative", "history"]
