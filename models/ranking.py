@@ -1,0 +1,109 @@
+"""The one ranking: what serving answers with and what the prequential evaluation measures.
+
+A candidate's score is linear in six features, their weights learned on line (``models.merge``)::
+
+    score = w0 (context . q + bias) + w1 log popularity_fast + w2 log popularity_slow + w4 (p . q)    inner product
+          + w3 log(1 + t_all / .01) + w5 log(1 + t_last / .01)                                        re-rank
+
+The first line is one inner product, which the index searches; the second is zero for every item that is no neighbour
+of a recent item. Weights and transitions are never negative, so an item that is no neighbour and is beaten by k others
+on the first line is beaten by them on both. Hence the best k of
+
+    (the best k by inner product)  united with  (all neighbours of the recent items)
+
+are EXACTLY the best k of all items: serving asks the index for its best k, with the neighbours as ``Query.also``.
+
+Ids may be ``str`` (serving) or int rows (the trainer). Recent items are always given NEWEST FIRST here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEATURES = ("context", "popularity_fast", "popularity_slow", "transitions", "embedding", "transitions_last")
+CONTEXT, POPULARITY_FAST, POPULARITY_SLOW, TRANSITIONS, EMBEDDING, TRANSITIONS_LAST = range(6)
+
+# Only so many recent items lead to neighbours; the k-th of them (newest first) counts TRANSITION_DECAY ** k.
+TRANSITION_LENGTH = 10
+TRANSITION_DECAY = 0.8
+# Transitions this strong count as much as the difference between one and none: log(1 + t / scale).
+TRANSITION_SCALE = 0.01
+
+Floats = NDArray[np.floating[Any]]
+
+
+class _Id(Hashable, Protocol):
+    def __lt__(self, other: Any, /) -> bool: ...
+
+
+Id = TypeVar("Id", bound=_Id)
+
+
+def query_vector(
+    embedding: NDArray[np.float32] | None, merge_weights: Sequence[float], dimension: int
+) -> NDArray[np.float32]:
+    """Return what the index searches with, before it folds recent items in.
+
+    ``embedding``: (dimension,) float32, or ``None`` for a user without one. Returns (dimension + 3,) float32: the
+    embedding at its weight, then the weights of bias, fast and slow popularity.
+    """
+    query = np.zeros(dimension + 3, dtype=np.float32)
+    if embedding is not None:
+        query[:dimension] = np.float32(merge_weights[EMBEDDING]) * embedding
+    query[dimension] = merge_weights[CONTEXT]
+    query[dimension + 1] = merge_weights[POPULARITY_FAST]
+    query[dimension + 2] = merge_weights[POPULARITY_SLOW]
+    return query
+
+
+def recent_weights(count: int, merge_weights: Sequence[float], context_decay: float) -> list[float]:
+    """Return the weights at which ``count`` recent items, newest first, are folded into a query."""
+    return [float(merge_weights[CONTEXT]) * context_decay**k for k in range(count)]
+
+
+def transitions(recent: Sequence[Id], edges: Mapping[Id, Sequence[tuple[Id, float]]]) -> dict[Id, tuple[float, float]]:
+    """Return (t_all, t_last) of every neighbour of the recent items.
+
+    ``recent``: newest first; those beyond ``TRANSITION_LENGTH`` do not count. ``edges``: neighbours and weights by
+    item; items without edges may be missing. t_all sums weights over recent items, decayed; t_last is the newest's.
+    """
+    found: dict[Id, tuple[float, float]] = {}
+    decay = 1.0
+    for position, item in enumerate(recent[:TRANSITION_LENGTH]):
+        for neighbour, weight in edges.get(item, ()):
+            t_all, t_last = found.get(neighbour, (0.0, 0.0))
+            found[neighbour] = (t_all + decay * weight, weight if position == 0 else t_last)
+        decay *= TRANSITION_DECAY
+    return found
+
+
+def transition_feature(t: Floats) -> Floats:
+    """Return log(1 + t / scale), elementwise."""
+    return np.log1p(t / TRANSITION_SCALE)
+
+
+def merged_scores(inner_products: Floats, t_all: Floats, t_last: Floats, merge_weights: Sequence[float]) -> Floats:
+    """Return the score of each candidate, (n,), from its inner product with the query and its transitions, all (n,)."""
+    return (
+        inner_products
+        + merge_weights[TRANSITIONS] * transition_feature(t_all)
+        + merge_weights[TRANSITIONS_LAST] * transition_feature(t_last)
+    )
+
+
+def top(ids: Sequence[Id], scores: Floats, k: int) -> list[tuple[Id, float]]:
+    """Return the best k candidates with their scores, best first; equal scores in order of id."""
+    values = np.asarray(scores)
+    if k <= 0 or len(ids) == 0:
+        return []
+    if len(ids) > k:
+        threshold = np.partition(values, len(ids) - k)[len(ids) - k]
+        kept = np.flatnonzero(values >= threshold).tolist()
+    else:
+        kept = list(range(len(ids)))
+    ordered = sorted((-float(values[position]), ids[position]) for position in kept)
+    return [(item, -negative) for negative, item in ordered[:k]]
