@@ -117,6 +117,9 @@ class EventLog(Protocol):
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Tell the log how far the trainer has learned. Informational (lag); never read back to resume."""
 
+    def committed_offsets(self, topic: str) -> dict[TopicPartition, int]:
+        """Return what was committed last, 0 before the first time; end offsets minus this is the lag."""
+
     def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
         """Append in order; durable (survives power loss) on return. NOT safe to repeat: it appends again."""
 

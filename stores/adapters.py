@@ -1,0 +1,70 @@
+"""The adapter of a port, chosen by the scheme of its URL.
+
+The module of an adapter, and with it its driver, is imported when its scheme is asked for: a room runs without the
+drivers that it does not use. A new adapter is one line here and a class with ``from_url(url, timeout_s)``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from stores.ports import (
+    AsyncEventLog,
+    EventLog,
+    ItemReader,
+    ItemWriter,
+    UserReader,
+    UserWriter,
+)
+
+# What serving may wait for; it degrades rather than wait longer.
+READER_TIMEOUT_S = 1.0
+# What the trainer may wait for; it keeps its outbox and tries again.
+WRITER_TIMEOUT_S = 10.0
+
+_EVENT_LOGS = {"sqlite": "stores.sqlite_event_log:SqliteEventLog"}
+_ASYNC_EVENT_LOGS = {"sqlite": "stores.sqlite_event_log:SqliteAsyncEventLog"}
+_USER_READERS = {"sqlite": "stores.sqlite_user_store:SqliteUserReader"}
+_USER_WRITERS = {"sqlite": "stores.sqlite_user_store:SqliteUserWriter"}
+_ITEM_READERS = {"sqlite": "stores.sqlite_item_store:SqliteItemReader"}
+_ITEM_WRITERS = {"sqlite": "stores.sqlite_item_store:SqliteItemWriter"}
+
+
+def open_event_log(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> EventLog:
+    """Open the log as the trainer reads it. Raises ``ValueError`` for a URL that no adapter reads."""
+    return _open(_EVENT_LOGS, url, timeout_s)
+
+
+def open_async_event_log(url: str, *, timeout_s: float = READER_TIMEOUT_S) -> AsyncEventLog:
+    """Open the log as serving writes it. Raises ``ValueError``."""
+    return _open(_ASYNC_EVENT_LOGS, url, timeout_s)
+
+
+def open_user_reader(url: str, *, timeout_s: float = READER_TIMEOUT_S) -> UserReader:
+    """Open the users as serving sees them. Raises ``ValueError``."""
+    return _open(_USER_READERS, url, timeout_s)
+
+
+def open_user_writer(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> UserWriter:
+    """Open the users as the trainer writes them. Raises ``ValueError``."""
+    return _open(_USER_WRITERS, url, timeout_s)
+
+
+def open_item_reader(url: str, *, timeout_s: float = READER_TIMEOUT_S) -> ItemReader:
+    """Open the items as serving sees them. Raises ``ValueError``."""
+    return _open(_ITEM_READERS, url, timeout_s)
+
+
+def open_item_writer(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> ItemWriter:
+    """Open the items as the trainer writes them. Raises ``ValueError``."""
+    return _open(_ITEM_WRITERS, url, timeout_s)
+
+
+def _open(known: dict[str, str], url: str, timeout_s: float) -> Any:
+    scheme = urlsplit(url).scheme
+    if scheme not in known:
+        raise ValueError(f"{url!r}: no adapter for scheme {scheme!r}; known are {', '.join(sorted(known))}")
+    module_name, _, class_name = known[scheme].partition(":")
+    return getattr(import_module(module_name), class_name).from_url(url, timeout_s)

@@ -1,0 +1,205 @@
+"""Items in one SQLite file: records, popular lists, the item graph, serving state, and text search by FTS5.
+
+A projection of topic ``items`` and of the trainer's state: all of it can be made again, so nothing waits for the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from models.items import Item, encode_item
+from stores.ports import ServingState, StoreUnavailable
+from stores.sqlite_file import SqliteFile, fence, path_of
+from stores.sqlite_group_commit import GroupCommit
+
+_SCHEMA = (
+    """CREATE TABLE items (nth INTEGER PRIMARY KEY, item_id TEXT NOT NULL UNIQUE, record BLOB NOT NULL,
+           available INTEGER NOT NULL)""",
+    # prefix: makes completing the first letters of a word as fast as finding a whole one.
+    """CREATE VIRTUAL TABLE item_words USING fts5 (title, body, prefix = '2 3',
+           tokenize = 'unicode61 remove_diacritics 2')""",
+    "CREATE TABLE popular (name TEXT PRIMARY KEY, entries BLOB NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE neighbours (item_id TEXT PRIMARY KEY, edges BLOB NOT NULL, version INTEGER NOT NULL)",
+    "CREATE TABLE serving (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL, version INTEGER NOT NULL)",
+)
+# A word of the title counts as much as ten of the text. FTS5 itself sorts by rank, so that the join stops at the limit.
+_SEARCH = """SELECT record FROM item_words JOIN items ON items.nth = item_words.rowid
+    WHERE item_words MATCH ? AND rank MATCH 'bm25(10.0, 1.0)' AND available ORDER BY rank LIMIT ?"""
+# What a search looks at, at most: a longer text finds nothing more and only costs time.
+MAX_WORDS = 12
+
+_decode_item = msgspec.json.Decoder(Item).decode
+_decode_scored = msgspec.json.Decoder(list[tuple[str, float]]).decode
+_decode_state = msgspec.json.Decoder(ServingState).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class SqliteItemReader:
+    """Items as serving sees them.
+
+    Reads run on the event loop itself: a read of a local file takes some ten microseconds and never waits for a
+    writer, which is less than the hop to another thread. Writes go to a thread, and so does text search: one common
+    word in ten thousand items takes milliseconds.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._file = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
+        self._words = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
+        self._writer = GroupCommit(
+            SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s),
+            timeout_s=timeout_s,
+        )
+
+    @classmethod
+    def from_url(cls, url: str, timeout_s: float) -> SqliteItemReader:
+        """Open ``sqlite:///path``."""
+        return cls(path_of(url), timeout_s=timeout_s)
+
+    async def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """Return the known ones among these items."""
+        rows = self._file.read_in("SELECT item_id, record FROM items WHERE item_id IN {}", item_ids)
+        return {item_id: _decode_item(record) for item_id, record in rows}
+
+    async def popular(self, name: str, limit: int) -> list[tuple[str, float]]:
+        """Return a popular list, best first; empty when there is none of that name."""
+        rows = self._file.read("SELECT entries FROM popular WHERE name = ?", (name,))
+        return _decode_scored(rows[0][0])[:limit] if rows else []
+
+    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+        """Return the edges item → next item of each known item, strongest first."""
+        rows = self._file.read_in("SELECT item_id, edges FROM neighbours WHERE item_id IN {}", item_ids)
+        return {item_id: _decode_scored(edges) for item_id, edges in rows}
+
+    async def search_text(self, text: str, limit: int) -> list[Item]:
+        """Return available items whose title or text match every word, the last word by prefix, best first."""
+        pattern = _pattern(text)
+        if not pattern:
+            return []
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                rows = await asyncio.to_thread(self._words.read, _SEARCH, (pattern, limit))
+        except TimeoutError:
+            self._words.interrupt()
+            raise StoreUnavailable(f"text search took more than {self._timeout_s} s") from None
+        return [_decode_item(row[0]) for row in rows]
+
+    async def serving_state(self) -> ServingState | None:
+        """Return what the trainer published last, or ``None`` before the first time."""
+        rows = self._file.read("SELECT state FROM serving")
+        return _decode_state(rows[0][0]) if rows else None
+
+    async def put_many(self, items: Sequence[Item]) -> None:
+        """Write items through; visible on return. Safe to repeat. The last write of an item wins, whoever writes."""
+        if items:
+            await self._writer.run(lambda connection: _put(connection, items))
+
+    async def close(self) -> None:
+        """Finish what was asked for and close the file. Safe to repeat."""
+        await self._writer.close()
+        self._file.close()
+        self._words.interrupt()
+        self._words.close()
+
+
+class SqliteItemWriter:
+    """Items as the trainer writes them."""
+
+    def __init__(self, path: Path, *, timeout_s: float) -> None:
+        self._file = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
+
+    @classmethod
+    def from_url(cls, url: str, timeout_s: float) -> SqliteItemWriter:
+        """Open ``sqlite:///path``."""
+        return cls(path_of(url), timeout_s=timeout_s)
+
+    def put_many(self, items: Sequence[Item]) -> None:
+        """Write items. Safe to repeat. The last write of an item wins, whoever writes.
+
+        An item that serving wrote through a moment ago may thus be set back until the trainer reaches that record in
+        topic ``items``; both then hold the same.
+        """
+        with self._file.write() as connection:
+            _put(connection, items)
+
+    def delete(self, item_ids: Sequence[str]) -> None:
+        """Remove items and the edges from them. Safe to repeat.
+
+        Edges to them, and their places in popular lists, go when the trainer writes those next.
+        """
+        with self._file.write() as connection:
+            for item_id in item_ids:
+                connection.execute(
+                    "DELETE FROM item_words WHERE rowid = (SELECT nth FROM items WHERE item_id = ?)", (item_id,)
+                )
+                connection.execute("DELETE FROM items WHERE item_id = ?", (item_id,))
+                connection.execute("DELETE FROM neighbours WHERE item_id = ?", (item_id,))
+
+    def put_popular(self, name: str, entries: Sequence[tuple[str, float]], version: int) -> None:
+        """Replace a popular list (best first). Safe to repeat. Raises ``StaleEpoch``."""
+        with self._file.write() as connection:
+            fence(connection, version)
+            connection.execute(
+                "INSERT INTO popular VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET entries = excluded.entries,"
+                " version = excluded.version WHERE excluded.version >= popular.version",
+                (name, _encode(entries), version),
+            )
+
+    def put_neighbours(self, edges: Mapping[str, Sequence[tuple[str, float]]], version: int) -> None:
+        """Replace all edges of each of these items. Safe to repeat. Raises ``StaleEpoch``."""
+        rows = [(item_id, _encode(of_item), version) for item_id, of_item in edges.items()]
+        with self._file.write() as connection:
+            fence(connection, version)
+            connection.executemany(
+                "INSERT INTO neighbours VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET edges = excluded.edges,"
+                " version = excluded.version WHERE excluded.version >= neighbours.version",
+                rows,
+            )
+
+    def put_serving_state(self, state: ServingState) -> None:
+        """Replace the serving state. Safe to repeat. Raises ``StaleEpoch``."""
+        with self._file.write() as connection:
+            fence(connection, state.version)
+            connection.execute(
+                "INSERT INTO serving VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+                " version = excluded.version WHERE excluded.version >= serving.version",
+                (_encode(state), state.version),
+            )
+
+    def close(self) -> None:
+        """Close the file. Safe to repeat."""
+        self._file.close()
+
+
+def _put(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
+    for item in items:
+        record = encode_item(item)
+        known = connection.execute("SELECT nth, record FROM items WHERE item_id = ?", (item.item_id,)).fetchone()
+        if known is None:
+            nth = connection.execute(
+                "INSERT INTO items (item_id, record, available) VALUES (?, ?, ?)",
+                (item.item_id, record, item.available),
+            ).lastrowid
+            words = "INSERT INTO item_words (title, body, rowid) VALUES (?, ?, ?)"
+        elif known[1] != record:
+            nth = known[0]
+            connection.execute(
+                "UPDATE items SET record = ?, available = ? WHERE nth = ?", (record, item.available, nth)
+            )
+            words = "UPDATE item_words SET title = ?, body = ? WHERE rowid = ?"
+        else:
+            continue
+        connection.execute(words, (item.title, item.text or "", nth))
+
+
+def _pattern(text: str) -> str:
+    # Every word between quotation marks, and none inside: no text can be read as FTS5's query language. A "word" of
+    # punctuation alone holds no token, and FTS5 leaves it out.
+    clean = text.encode(errors="ignore").decode().replace('"', " ").replace("\0", " ")
+    words = clean.split()[:MAX_WORDS]
+    return " ".join(f'"{word}"' for word in words) + "*" if words else ""
