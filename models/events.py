@@ -29,8 +29,8 @@ Feedback = Literal["positive", "negative", "history"]
 class Interaction(msgspec.Struct, frozen=True):
     """A validated event.
 
-    ``timestamp_s`` is min(event time, arrival) in epoch seconds. ``strength`` in (0, 1] scales the learning step of a
-    positive and is 0 for everything else.
+    ``timestamp_s`` is min(event time, arrival) in epoch seconds, ``lateness_s`` arrival minus event time (negative: from
+    a clock ahead of ours). ``strength`` in (0, 1] scales the learning step of a positive and is 0 for all else.
     """
 
     event_id: str
@@ -39,6 +39,7 @@ class Interaction(msgspec.Struct, frozen=True):
     type: str
     value: float | None
     timestamp_s: float
+    lateness_s: float
     feedback: Feedback
     strength: float
 
@@ -131,13 +132,15 @@ class EventDecoder:
         value = None if value is None else float(value)
         strength = self._positives.strength(event_type, value)
         feedback: Feedback = "positive" if strength else "negative" if event_type in NEGATIVE_TYPES else "history"
+        event_s = _epoch_s(raw.get("timestamp"), arrival_s)
         return Interaction(
             event_id=default_event_id if event_id is None else checked_id("event_id", event_id),
             user_id=checked_id("user_id", raw.get("user_id")),
             item_id=checked_id("item_id", raw.get("item_id")),
             type=event_type,
             value=value,
-            timestamp_s=min(_epoch_s(raw.get("timestamp"), arrival_s), arrival_s),
+            timestamp_s=min(event_s, arrival_s),
+            lateness_s=arrival_s - event_s,
             feedback=feedback,
             strength=strength,
         )

@@ -1,0 +1,172 @@
+"""Intake: from records of the log to what the learner knows (steps 1 to 5 of the cycle).
+
+Everything here depends on the records alone, in their order: not on time, nor on how the log cut them into batches. So
+reading the same records again after a crash leads to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from models.evaluation import PrequentialEvaluator, is_scored
+from models.events import BadEvent, EventDecoder, Interaction
+from models.learner import Learner, event_seed
+from stores.ports import DeadLetter, Record
+
+# An event this much older than its arrival counts as late; it is learned all the same.
+LATE_S = 86_400.0
+
+
+class TooManyBadEvents(Exception):
+    """So large a share of the newest events is bad that going on would empty the topic into the dead letters."""
+
+
+class Counters(msgspec.Struct):
+    """What became of every event.
+
+    ``events_seen`` = ``events_learned`` + ``non_positives`` + ``repeats`` + ``duplicates`` + ``dead_letters``; ``late``
+    and ``future`` count some of them a second time.
+    """
+
+    events_seen: int = 0
+    events_learned: int = 0
+    non_positives: int = 0
+    repeats: int = 0
+    duplicates: int = 0
+    dead_letters: int = 0
+    late: int = 0
+    future: int = 0
+
+
+class Intake:
+    """Decodes, drops duplicates and repeats, has scored positives ranked, and hands positives to the learner."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        evaluator: PrequentialEvaluator,
+        decoder: EventDecoder,
+        *,
+        evaluate_every: int,
+        dedup_window: int,
+        bad_window: int,
+        bad_share: float,
+    ) -> None:
+        self.learner = learner
+        self.evaluator = evaluator
+        self.counters = Counters()
+        self._decoder = decoder
+        self._evaluate_every = evaluate_every
+        self._dedup_window = dedup_window
+        self._event_ids: dict[str, None] = {}
+        self._bad: deque[bool] = deque(maxlen=bad_window)
+        self._bad_limit = bad_share * bad_window
+        # Per user row: partition and NEXT offset after his newest event.
+        self._as_of: list[tuple[int, int]] = []
+        self._changed_users: dict[int, None] = {}
+        self._waiting: list[tuple[int, int, float, int, int]] = []
+
+    def take(self, records: Sequence[Record]) -> list[DeadLetter]:
+        """Learn from records of ``user_events``, in order; return those that are to be set aside.
+
+        NOT safe to repeat. Raises ``TooManyBadEvents``.
+        """
+        letters: list[DeadLetter] = []
+        for record in records:
+            self.counters.events_seen += 1
+            default_id = f"{record.topic}:{record.partition}:{record.offset}"
+            try:
+                interaction = self._decoder.decode(
+                    record.value, default_event_id=default_id, arrival_s=record.arrival_s
+                )
+            except BadEvent as error:
+                self.counters.dead_letters += 1
+                letters.append(
+                    DeadLetter(record.topic, record.partition, record.offset, error.reason, str(error), record.value)
+                )
+                self._count_bad(True)
+                continue
+            self._count_bad(False)
+            self._take_interaction(interaction, record.partition, record.offset)
+        self._learn_waiting()
+        return letters
+
+    def _count_bad(self, bad: bool) -> None:
+        self._bad.append(bad)
+        if bad and sum(self._bad) > self._bad_limit:
+            raise TooManyBadEvents(
+                f"{sum(self._bad)} of the last {len(self._bad)} events are bad; look at the dead letters, then correct "
+                "the producer or the settings EVENT_FIELDS and POSITIVE_EVENTS, and start again"
+            )
+
+    def _take_interaction(self, event: Interaction, partition: int, offset: int) -> None:
+        counters, learner = self.counters, self.learner
+        if event.event_id in self._event_ids:
+            counters.duplicates += 1
+            return
+        self._event_ids[event.event_id] = None
+        if len(self._event_ids) > self._dedup_window:
+            del self._event_ids[next(iter(self._event_ids))]
+        counters.late += event.lateness_s > LATE_S
+        counters.future += event.lateness_s < 0
+        item_known = event.item_id in learner.items
+        user, item = learner.add_user(event.user_id), learner.add_item(event.item_id)
+        if user == len(self._as_of):
+            self._as_of.append((partition, 0))
+        self._as_of[user] = (partition, offset + 1)
+        self._changed_users[user] = None
+        if event.feedback != "positive":
+            counters.non_positives += 1
+            learner.mark_seen(user, item)
+            if event.feedback == "negative":
+                learner.hide(user, item)
+            return
+        if learner.has_learned(user, item):
+            counters.repeats += 1
+            return
+        if is_scored(event.event_id, self._evaluate_every):
+            self._learn_waiting()
+            if len(learner.recent(user, 1)):
+                self.evaluator.rank(user, item if item_known else None)
+        counters.events_learned += 1
+        learner.mark_learned(user, item)
+        self._waiting.append((user, item, event.strength, event_seed(event.event_id), len(learner.items)))
+
+    def _learn_waiting(self) -> None:
+        if self._waiting:
+            users, items, strengths, seeds, known_items = zip(*self._waiting, strict=True)
+            self.learner.learn(users, items, strengths, seeds, known_items)
+            self._waiting.clear()
+
+    def take_changed_users(self) -> dict[int, None]:
+        """Return the rows of users with any event since last asked, and start anew."""
+        changed, self._changed_users = self._changed_users, {}
+        return changed
+
+    def as_of(self, user: int) -> dict[int, int]:
+        """Return the NEXT offset after a user's newest event, by partition; empty for one known from history only.
+
+        It is his own newest event, not the trainer's position, so that it does not depend on when he is published.
+        """
+        if user >= len(self._as_of):
+            return {}
+        partition, offset = self._as_of[user]
+        return {partition: offset} if offset else {}
+
+    def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+        """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
+        arrays = {"as_of": np.array(self._as_of, np.int64).reshape(-1, 2)}
+        return arrays, {"counters": msgspec.to_builtins(self.counters), "event_ids": list(self._event_ids)}
+
+    def restore(self, arrays: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, Any]) -> None:
+        """Take over a state, or nothing of it where initial training left none."""
+        self.counters = msgspec.convert(facts.get("counters", {}), Counters)
+        self._event_ids = dict.fromkeys(facts.get("event_ids", ()))
+        known = [tuple(pair) for pair in arrays["as_of"].tolist()] if "as_of" in arrays else []
+        # Users of the history have no place in the log.
+        self._as_of = known + [(0, 0)] * (len(self.learner.users) - len(known))

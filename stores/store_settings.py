@@ -1,0 +1,17 @@
+"""The settings that say where the stores are; the same in every room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.settings import setting
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """The URL of every store; its scheme chooses the adapter (``stores.adapters``)."""
+
+    events_url: str = setting("EVENTS_URL", "sqlite:///data/events.db", doc="The event log.")
+    users_url: str = setting("USERS_URL", "sqlite:///data/users.db", doc="The user store.")
+    items_url: str = setting("ITEMS_URL", "sqlite:///data/items.db", doc="The item store.")
+    index_url: str = setting("INDEX_URL", "http://127.0.0.1:8001", doc="The faiss server.")
