@@ -1,0 +1,113 @@
+"""The recommender as an ASGI application, run as
+
+    gunicorn 'recommender_server.app:app_from_env()' -k uvicorn_worker.UvicornWorker
+
+``app_from_env`` alone reads the environment and opens the stores; everything else is given what it needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import falcon.asgi
+
+from models.events import EventDecoder, PositiveRule
+from models.settings import exit_with, load_or_exit
+from recommender_server import problems
+from recommender_server.background import Background
+from recommender_server.degradation import Deadline
+from recommender_server.dependencies import Collaborators, Dependencies
+from recommender_server.health import Health
+from recommender_server.history import Histories
+from recommender_server.ingesting import Ingest
+from recommender_server.recommending import Recommender
+from recommender_server.requests import Bounds
+from recommender_server.resources import (
+    EventsResource,
+    HistoryResource,
+    ItemsResource,
+    PopularResource,
+    RecommendationsResource,
+    SimilarResource,
+)
+from recommender_server.served_log import ServedLog
+from recommender_server.settings import RecommenderSettings, parse_field_map
+from recommender_server.traffic import Traffic
+
+
+def create_app(
+    collaborators: Collaborators,
+    settings: RecommenderSettings,
+    *,
+    exposition: Callable[[], str],
+    version: str,
+    chance: random.Random | None = None,
+) -> falcon.asgi.App:
+    """Build the application. ``exposition`` writes the metrics as Prometheus text."""
+    clock, metrics = collaborators.clock, collaborators.metrics
+    deadline_s = settings.deadline_ms / 1000
+    bounds = Bounds(settings.default_k, settings.max_k, settings.max_body_bytes, settings.max_batch)
+    decoder = EventDecoder(PositiveRule(settings.positive_events), parse_field_map(settings.field_map))
+    dependencies = Dependencies(collaborators, settings)
+    recommender = Recommender(dependencies, clock, metrics, deadline_s)
+    ingest = Ingest(dependencies, decoder, clock, metrics, deadline_s)
+    served = ServedLog(dependencies, clock, metrics, settings.served_sample_rate, chance or random.Random())
+    traffic = Traffic(metrics, settings.max_in_flight)
+    health = Health(dependencies, recommender, traffic, metrics, exposition, version)
+
+    def deadline() -> Deadline:
+        return Deadline(clock, deadline_s)
+
+    middleware: list[Any] = [traffic, Background(dependencies, served)]
+    app = falcon.asgi.App(middleware=middleware)
+    app.req_options.strip_url_path_trailing_slash = False
+    app.set_error_serializer(problems.serialize)
+    app.add_error_handler(Exception, problems.unexpected)
+    app.add_route("/v1/recommendations", RecommendationsResource(recommender, served, bounds, deadline))
+    app.add_route("/v1/events", EventsResource(ingest, bounds, deadline))
+    app.add_route("/v1/items", ItemsResource(ingest, bounds, deadline))
+    app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
+    app.add_route("/v1/users/{user_id}/history", HistoryResource(Histories(dependencies, clock, deadline_s), bounds))
+    app.add_route("/v1/popular", PopularResource(recommender, bounds))
+    app.add_route("/v1/status", health, suffix="status")
+    app.add_route("/", health, suffix="root")
+    for name in ("healthz", "readyz", "version", "metrics"):
+        app.add_route(f"/{name}", health, suffix=name)
+    return app
+
+
+def app_from_env() -> falcon.asgi.App:
+    """Read the settings, open the stores and return the application; bad settings end the program with code 2."""
+    # Adapters are imported here: a room runs without the drivers that it does not use.
+    from stores.http_item_index import HttpItemIndexReader
+    from stores.memory_metrics import MemoryMetrics
+
+    from stores.adapters import open_async_event_log, open_item_reader, open_user_reader
+    from stores.clock import SystemClock
+
+    settings = load_or_exit(RecommenderSettings, os.environ)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    metrics = MemoryMetrics()
+    try:
+        collaborators = Collaborators(
+            log=open_async_event_log(settings.events_url),
+            users=open_user_reader(settings.users_url),
+            items=open_item_reader(settings.items_url),
+            index=HttpItemIndexReader(settings.index_url),
+            metrics=metrics,
+            clock=SystemClock(),
+        )
+    except ValueError as error:
+        exit_with(f"bad settings:\n{error}")
+    return create_app(collaborators, settings, exposition=metrics.exposition, version=_version())
+
+
+def _version() -> str:
+    project = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    return str(tomllib.loads(project.read_text())["project"]["version"])

@@ -1,0 +1,148 @@
+"""Where candidates come from: one method per source, each exact in what it can see.
+
+Every method returns at most k candidates that may be shown, best first, and raises ``DependencyUnavailable`` when
+what it needs does not answer; which one is asked in which case is decided in ``recommending``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models import ranking
+from recommender_server.catalogue_view import CatalogueView, Scored
+from recommender_server.degradation import Deadline, DependencyUnavailable
+from recommender_server.dependencies import Dependencies, Edges
+from stores.ports import Candidates, Query, ServingState, Vectors
+
+# The popular list that fallbacks and visitors nobody knows are answered from.
+POPULAR = "popular"
+
+
+@dataclass
+class Seeking:
+    """What is sought in one request: k items, none of them ``blocked``, for someone with this history.
+
+    ``recent``: positives, NEWEST FIRST, the visitor's favourites among them. ``edges``: of the recent items, once read.
+    """
+
+    k: int
+    recent: list[str]
+    embedding: Vectors | None
+    blocked: frozenset[str]
+    catalogue: CatalogueView
+    deadline: Deadline
+    edges: Edges | None = None
+
+    def first_size(self) -> int:
+        """Return how many to ask for at first: usually enough once blocked ones have left."""
+        return min(self.k + len(self.blocked), 4 * self.k + 100)
+
+
+class CandidateSources:
+    """The sources of candidates."""
+
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
+
+    async def personal(self, seeking: Seeking, state: ServingState) -> list[Scored]:
+        """Return the best k by the merged score of ``models.ranking``.
+
+        The list is exact: the index is asked for more, four-fold each time and at last without the blocked items, until
+        the k-th shown item beats whatever the index did not name (see ``models.ranking``) or the index has no more.
+        """
+        recent = seeking.recent
+        edges = await self._edges(seeking)
+        transitions = {
+            item_id: t for item_id, t in ranking.transitions(recent, edges).items() if item_id not in seeking.blocked
+        }
+        folded = recent[: state.context_length]
+        size, exclude = seeking.first_size(), list[str]()
+        shown: list[Scored] = []
+        while True:
+            query = Query(
+                vector=ranking.query_vector(seeking.embedding, state.merge_weights, state.dimension),
+                k=size,
+                recent=folded,
+                recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),
+                exclude=exclude,
+                also=list(transitions),
+            )
+            try:
+                found = await self._dependencies.search(query, seeking.deadline)
+            except DependencyUnavailable:
+                if not shown:
+                    raise
+                return shown
+            shown = await self._shown(seeking, found, transitions, state.merge_weights)
+            exhausted = len(found.item_ids) < size
+            if exhausted or (len(shown) == seeking.k and shown[-1][1] >= found.scores[-1]):
+                return shown
+            if size > seeking.first_size():
+                exclude = sorted(seeking.blocked)
+            size *= 4
+
+    async def neighbours(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
+        """Return the neighbours of the recent items in the item graph, by the re-rank part of the merged score."""
+        edges = await self._edges(seeking, required=True)
+        transitions = ranking.transitions(seeking.recent, edges)
+        weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)
+        ids = list(transitions)
+        t = np.array([transitions[item_id] for item_id in ids], dtype=np.float64).reshape(-1, 2)
+        scores = ranking.merged_scores(np.zeros(len(ids)), t[:, 0], t[:, 1], weights)
+        return await self._take(seeking, ranking.top(ids, scores, len(ids)))
+
+    async def similar(self, seeking: Seeking, item_id: str) -> list[Scored]:
+        """Return the items nearest to one; empty when the index does not know it."""
+        size = seeking.first_size()
+        while True:
+            found = await self._dependencies.similar(item_id, size, seeking.deadline) or []
+            shown = await self._take(seeking, found, beside=[item_id])
+            if len(shown) == seeking.k or len(found) < size:
+                return shown
+            size *= 4
+
+    async def popular(self, seeking: Seeking) -> tuple[list[Scored], bool]:
+        """Return the most popular items, and whether the store confirmed the list (or it is the last known one)."""
+        known = await self._dependencies.popular(POPULAR)
+        return await self._take(seeking, known.value), known.confirmed
+
+    async def _edges(self, seeking: Seeking, required: bool = False) -> Edges:
+        if seeking.edges is None:
+            try:
+                recent = seeking.recent[: ranking.TRANSITION_LENGTH]
+                seeking.edges = await self._dependencies.neighbours(recent, seeking.deadline)
+            except DependencyUnavailable as error:
+                if required:
+                    raise
+                seeking.catalogue.missing = error  # the same store: do not wait for it twice
+                return {}
+        return seeking.edges
+
+    async def _shown(
+        self,
+        seeking: Seeking,
+        found: Candidates,
+        transitions: dict[str, tuple[float, float]],
+        merge_weights: Sequence[float],
+    ) -> list[Scored]:
+        among = set(found.item_ids)
+        beyond = [position for position, item_id in enumerate(found.also_ids) if item_id not in among]
+        ids = [*found.item_ids, *(found.also_ids[position] for position in beyond)]
+        inner_products = np.concatenate([found.scores, found.also_scores[beyond]]).astype(np.float64)
+        kept = [position for position, item_id in enumerate(ids) if item_id not in seeking.blocked]
+        ids = [ids[position] for position in kept]
+        t = np.array([transitions.get(item_id, (0.0, 0.0)) for item_id in ids], dtype=np.float64).reshape(-1, 2)
+        scores = ranking.merged_scores(inner_products[kept], t[:, 0], t[:, 1], merge_weights)
+        shown: list[Scored] = []
+        for most in (2 * seeking.k + 10, len(ids)):  # all of them only when many of the best are unavailable
+            shown = await self._take(seeking, ranking.top(ids, scores, most))
+            if len(shown) == seeking.k or most >= len(ids):
+                break
+        return shown
+
+    async def _take(self, seeking: Seeking, ranked: Sequence[Scored], beside: Sequence[str] = ()) -> list[Scored]:
+        named = [*beside, *seeking.recent[: ranking.TRANSITION_LENGTH]]  # reasons name them
+        return await seeking.catalogue.take(ranked, seeking.k, seeking.blocked, named)

@@ -1,0 +1,66 @@
+"""The metadata that one answer needs: which candidates may be shown, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from models.items import Item
+from recommender_server.degradation import Deadline, DependencyUnavailable
+from recommender_server.dependencies import Dependencies
+
+# Read beyond what is needed, so that an unavailable item rarely costs a second round trip.
+SPARE = 8
+
+Scored = tuple[str, float]
+
+
+class CatalogueView:
+    """What is known of items within one request. Without the item store every item passes, under its bare id.
+
+    ``missing``: how the item store failed, once it has; it is not asked again in this request.
+    """
+
+    def __init__(self, dependencies: Dependencies, deadline: Deadline) -> None:
+        self._dependencies = dependencies
+        self._deadline = deadline
+        self._known: dict[str, Item | None] = {}
+        self.missing: DependencyUnavailable | None = None
+
+    def get(self, item_id: str) -> Item | None:
+        """Return what has been read of an item."""
+        return self._known.get(item_id)
+
+    def name(self, item_id: str) -> str:
+        """Return the title of an item, or its id."""
+        item = self._known.get(item_id)
+        return item.title if item is not None and item.title else item_id
+
+    async def read(self, item_ids: Sequence[str]) -> None:
+        """Read what is not yet known, in one round trip."""
+        unknown = [item_id for item_id in item_ids if item_id not in self._known]
+        if not unknown or self.missing:
+            return
+        try:
+            found = await self._dependencies.items(unknown, self._deadline)
+        except DependencyUnavailable as error:
+            self.missing = error
+            return
+        self._known.update((item_id, found.get(item_id)) for item_id in unknown)
+
+    async def take(
+        self, ranked: Sequence[Scored], k: int, blocked: Collection[str], beside: Sequence[str] = ()
+    ) -> list[Scored]:
+        """Return the first k that may be shown. ``beside``: items to read in the same round trip."""
+        open_ones = [candidate for candidate in ranked if candidate[0] not in blocked]
+        taken: list[Scored] = []
+        position = 0
+        while len(taken) < k and position < len(open_ones):
+            end = position + k - len(taken) + SPARE
+            await self.read([*(item_id for item_id, _ in open_ones[position:end]), *beside])
+            taken += [candidate for candidate in open_ones[position:end] if self._available(candidate[0])]
+            position = end
+        return taken[:k]
+
+    def _available(self, item_id: str) -> bool:
+        item = self._known.get(item_id)
+        return item is None or item.available

@@ -1,0 +1,195 @@
+"""The stores and the index as requests use them: guarded, coalesced, within the deadline of the request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from models.items import Item
+from recommender_server.coalescing import Coalescer
+from recommender_server.degradation import CircuitBreaker, Deadline, DependencyUnavailable, Guard
+from recommender_server.last_known import Known, LastKnown
+from recommender_server.settings import RecommenderSettings
+from recommender_server.user_view import UserView, fold
+from stores.ports import (
+    AsyncEventLog,
+    Candidates,
+    Clock,
+    Entry,
+    IndexStatus,
+    ItemIndexReader,
+    ItemReader,
+    Metrics,
+    PendingEvent,
+    Query,
+    Receipt,
+    ServingState,
+    UserReader,
+)
+
+# The trainer publishes its state about once a second and popular lists likewise.
+SERVING_STATE_MAX_AGE_S = 0.2
+POPULAR_MAX_AGE_S = 1.0
+POPULAR_LIMIT = 1000
+
+Answer = TypeVar("Answer")
+Pending = Mapping[str, Sequence[PendingEvent]]
+Edges = dict[str, list[tuple[str, float]]]
+
+
+@dataclass(frozen=True)
+class Collaborators:
+    """What the recommender is built from; it closes them when it stops."""
+
+    log: AsyncEventLog
+    users: UserReader
+    items: ItemReader
+    index: ItemIndexReader
+    metrics: Metrics
+    clock: Clock
+
+
+class Dependencies:
+    """Every call to the outside world. Each raises ``DependencyUnavailable``, within its budget, when nobody answers.
+
+    Calls of one event-loop tick share one round trip: one read of users, one of items, one search, and so on.
+    """
+
+    def __init__(self, collaborators: Collaborators, settings: RecommenderSettings) -> None:
+        self._outside = collaborators
+
+        def guard(name: str, budget_ms: float) -> Guard:
+            breaker = CircuitBreaker(collaborators.clock, settings.breaker_failures, settings.breaker_open_ms / 1000)
+            return Guard(name, breaker, budget_ms / 1000, collaborators.clock, collaborators.metrics)
+
+        self._users = guard("users", settings.user_budget_ms)
+        self._items = guard("items", settings.item_budget_ms)
+        self._index = guard("index", settings.index_budget_ms)
+        self._log = guard("log", settings.log_budget_ms)
+        self.guards = [self._users, self._items, self._index, self._log]
+
+        self._user_reads = Coalescer(self._read_users)
+        self._pending_writes = Coalescer(self._write_pending)
+        self._item_reads = Coalescer(self._read_items)
+        self._edge_reads = Coalescer(self._read_edges)
+        self._searches = Coalescer(self._search, max_batch=64)
+        self._similar = Coalescer(self._read_similar)
+        self._serving_state = LastKnown(self._read_serving_state, SERVING_STATE_MAX_AGE_S, collaborators.clock)
+        self._popular: dict[str, LastKnown[list[tuple[str, float]]]] = {}
+
+    # --- users --------------------------------------------------------------------------------------------------
+
+    async def user(self, user_id: str, deadline: Deadline) -> UserView:
+        """Return the user as of now; one nobody has heard of is a view of nothing."""
+        return await _within(deadline, "users", self._user_reads.ask(user_id))
+
+    async def add_pending(self, pending: Pending, deadline: Deadline) -> None:
+        """Keep accepted events until the trainer has learned them."""
+        await _within(deadline, "users", self._pending_writes.ask(pending))
+
+    async def forget_pending(self, learned: Mapping[int, int]) -> None:
+        """Drop the events that the trainer has learned."""
+        await self._users.call(lambda: self._outside.users.forget_pending(learned))
+
+    async def _read_users(self, user_ids: list[str]) -> list[UserView]:
+        states = await self._users.call(lambda: self._outside.users.get_many(list(dict.fromkeys(user_ids))))
+        return [fold(states[user_id]) for user_id in user_ids]
+
+    async def _write_pending(self, writes: list[Pending]) -> list[None]:
+        together: dict[str, list[PendingEvent]] = {}
+        for pending in writes:
+            for user_id, events in pending.items():
+                together.setdefault(user_id, []).extend(events)
+        await self._users.call(lambda: self._outside.users.add_pending(together))
+        return [None] * len(writes)
+
+    # --- items --------------------------------------------------------------------------------------------------
+
+    async def items(self, item_ids: Sequence[str], deadline: Deadline) -> dict[str, Item]:
+        """Return the known ones among these items."""
+        return await _within(deadline, "items", self._item_reads.ask(item_ids)) if item_ids else {}
+
+    async def neighbours(self, item_ids: Sequence[str], deadline: Deadline) -> Edges:
+        """Return the edges of these items, strongest first."""
+        return await _within(deadline, "items", self._edge_reads.ask(item_ids)) if item_ids else {}
+
+    async def put_items(self, items: Sequence[Item]) -> None:
+        """Write items through to the store that answers are made from."""
+        await self._items.call(lambda: self._outside.items.put_many(items))
+
+    async def popular(self, name: str) -> Known[list[tuple[str, float]]]:
+        """Return a popular list, at most a second old; the last known one, unconfirmed, when the store is down."""
+        if name not in self._popular:
+            self._popular[name] = LastKnown(
+                lambda: self._items.call(lambda: self._outside.items.popular(name, POPULAR_LIMIT)),
+                POPULAR_MAX_AGE_S,
+                self._outside.clock,
+            )
+        return await self._popular[name].get()
+
+    async def serving_state(self, max_age_s: float | None = None) -> ServingState:
+        """Return what the trainer published last; raises ``DependencyUnavailable`` when it never has."""
+        return (await self._serving_state.get(max_age_s)).value
+
+    async def _read_items(self, wanted: list[Sequence[str]]) -> list[dict[str, Item]]:
+        found = await self._items.call(lambda: self._outside.items.get_many(_union(wanted)))
+        return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
+
+    async def _read_edges(self, wanted: list[Sequence[str]]) -> list[Edges]:
+        found = await self._items.call(lambda: self._outside.items.neighbours(_union(wanted)))
+        return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
+
+    async def _read_serving_state(self) -> ServingState:
+        state = await self._items.call(self._outside.items.serving_state)
+        if state is None:
+            raise DependencyUnavailable("trainer", "has not published anything yet")
+        return state
+
+    # --- index --------------------------------------------------------------------------------------------------
+
+    async def search(self, query: Query, deadline: Deadline) -> Candidates:
+        """Answer one query."""
+        return await _within(deadline, "index", self._searches.ask(query))
+
+    async def similar(self, item_id: str, k: int, deadline: Deadline) -> list[tuple[str, float]] | None:
+        """Return the k items nearest to one, best first; ``None`` when the index does not know it."""
+        return await _within(deadline, "index", self._similar.ask((item_id, k)))
+
+    async def index_status(self) -> IndexStatus:
+        """Return where the index stands."""
+        return await self._index.call(self._outside.index.status)
+
+    async def _search(self, queries: list[Query]) -> list[Candidates]:
+        return await self._index.call(lambda: self._outside.index.search(queries))
+
+    async def _read_similar(self, wanted: list[tuple[str, int]]) -> list[list[tuple[str, float]] | None]:
+        item_ids = list(dict.fromkeys(item_id for item_id, _ in wanted))
+        most = max(k for _, k in wanted)
+        found = await self._index.call(lambda: self._outside.index.similar(item_ids, most))
+        return [found[item_id][:k] if item_id in found else None for item_id, k in wanted]
+
+    # --- log ----------------------------------------------------------------------------------------------------
+
+    async def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
+        """Append to the log, durable on return. NOT safe to repeat, not even after ``DependencyUnavailable``."""
+        return await self._log.call(lambda: self._outside.log.append(topic, entries))
+
+    async def close(self) -> None:
+        """Release the stores, the index and the log."""
+        outside = self._outside
+        for closing in (outside.log.close, outside.users.close, outside.items.close, outside.index.close):
+            await closing()
+
+
+async def _within(deadline: Deadline, dependency: str, asking: Awaitable[Answer]) -> Answer:
+    try:
+        async with asyncio.timeout(deadline.remaining_s()):
+            return await asking
+    except TimeoutError:
+        raise DependencyUnavailable(dependency, "the deadline of the request has passed") from None
+
+
+def _union(wanted: Sequence[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(item_id for item_ids in wanted for item_id in item_ids))

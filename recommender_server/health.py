@@ -1,0 +1,103 @@
+"""How the recommender and what it stands on are doing: for probes, for Prometheus, and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+
+from recommender_server.degradation import DependencyUnavailable
+from recommender_server.dependencies import Dependencies
+from recommender_server.recommending import Recommender
+from recommender_server.resources import answer
+from recommender_server.traffic import Traffic
+from stores.ports import Metrics
+
+ROUTES = (
+    "GET /v1/recommendations",
+    "POST /v1/recommendations",
+    "POST /v1/events",
+    "GET /v1/items/{item_id}/similar",
+    "PUT /v1/items",
+    "GET /v1/users/{user_id}/history",
+    "GET /v1/popular",
+    "GET /v1/status",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /version",
+    "GET /metrics",
+)
+BREAKER_GAUGE = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class Health:
+    """The routes that tell about the recommender itself."""
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        recommender: Recommender,
+        traffic: Traffic,
+        metrics: Metrics,
+        exposition: Callable[[], str],
+        version: str,
+    ) -> None:
+        self._dependencies = dependencies
+        self._recommender = recommender
+        self._traffic = traffic
+        self._metrics = metrics
+        self._exposition = exposition
+        self._version = version
+
+    async def on_get_root(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Point to the routes."""
+        answer(response, {"service": "recommender", "version": self._version, "routes": ROUTES})
+
+    async def on_get_healthz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """The process lives."""
+        answer(response, {"status": "alive"})
+
+    async def on_get_readyz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """There is something to answer with: the trainer has published, now or before its store went down."""
+        try:
+            state = await self._dependencies.serving_state()
+        except DependencyUnavailable as error:
+            answer(response, {"status": "starting", "waiting_for": str(error)}, 503)
+            return
+        answer(response, {"status": "ready", "version": state.version})
+
+    async def on_get_version(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """The version of this program."""
+        answer(response, {"version": self._version})
+
+    async def on_get_metrics(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Prometheus text, of this process."""
+        self._metrics.gauge("requests_in_flight", self._traffic.in_flight)
+        for guard in self._dependencies.guards:
+            self._metrics.gauge("breaker_state", BREAKER_GAUGE[guard.breaker.state], dependency=guard.name)
+        response.content_type = "text/plain; version=0.0.4; charset=utf-8"
+        response.text = self._exposition()
+
+    async def on_get_status(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Everything a person wants to see at a glance: the trainer's report, the index, the breakers, the traffic."""
+        document: dict[str, Any] = {
+            "version": self._version,
+            "trainer": None,
+            "index": None,
+            "breakers": {guard.name: guard.breaker.state for guard in self._dependencies.guards},
+            "in_flight": self._traffic.in_flight,
+            "answers_by_source": self._recommender.answers_by_source,
+            "answers_5xx": self._traffic.answers_5xx,
+        }
+        try:
+            document["trainer"] = msgspec.to_builtins(await self._dependencies.serving_state())
+        except DependencyUnavailable as error:
+            document["trainer_error"] = str(error)
+        try:
+            document["index"] = msgspec.to_builtins(await self._dependencies.index_status())
+        except DependencyUnavailable as error:
+            document["index_error"] = str(error)
+        answer(response, document)

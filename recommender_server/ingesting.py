@@ -1,0 +1,152 @@
+"""Taking in events and items: durable in the log first, then visible to the very next answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from models.events import MAX_EVENT_BYTES, BadEvent, EventDecoder, Interaction, checked_id
+from models.items import BadItem, Item, decode_item, encode_item
+from recommender_server.answers import Accepted, EventResult
+from recommender_server.degradation import Deadline, DependencyUnavailable
+from recommender_server.dependencies import Dependencies
+from recommender_server.problems import Problem
+from stores.ports import ITEMS, USER_EVENTS, Clock, Entry, Metrics, PendingEvent, Receipt
+
+_encoder = msgspec.json.Encoder()
+
+
+class Ingest:
+    """Appends what clients send. A bad neighbour in a batch is rejected alone."""
+
+    def __init__(
+        self, dependencies: Dependencies, decoder: EventDecoder, clock: Clock, metrics: Metrics, deadline_s: float
+    ) -> None:
+        self._dependencies = dependencies
+        self._decoder = decoder
+        self._clock = clock
+        self._metrics = metrics
+        self._deadline_s = deadline_s
+
+    async def events(self, raw: Sequence[Any], request_id: str) -> Accepted:
+        """Accept a batch of events, as JSON decoded them. NOT safe to repeat, except for events with an event_id.
+
+        Raises ``Problem``: every event is bad, or the log does not answer.
+        """
+        deadline = Deadline(self._clock, self._deadline_s)
+        arrival_s = self._clock.now_s()
+        parsed = [_parsed(lambda event=event: self._event(event, arrival_s)) for event in raw]  # type: ignore[misc]
+        for result in parsed:
+            if isinstance(result, EventResult):
+                self._metrics.count("events_refused", reason=result.reason or "")
+        good = [result for result in parsed if isinstance(result, Interaction)]
+        _refuse_if_all_bad(parsed, good, "event")
+        receipts = await self._append(USER_EVENTS, [Entry(event.user_id, _encode(event)) for event in good])
+        self._metrics.count("events_posted", len(good))
+        appended_s = self._clock.monotonic_s()
+        pending: dict[str, list[PendingEvent]] = {}
+        for event, receipt in zip(good, receipts, strict=True):
+            pending.setdefault(event.user_id, []).append(_pending(event, receipt))
+        try:
+            await self._dependencies.add_pending(pending, deadline)
+            counted = True
+            self._metrics.timing("own_freshness_seconds", self._clock.monotonic_s() - appended_s)
+        except DependencyUnavailable:
+            counted = False  # durable all the same: it counts once the trainer has learned it
+        return _accepted(request_id, counted, parsed, receipts)
+
+    async def items(self, raw: Sequence[Any], request_id: str) -> Accepted:
+        """Create or replace items, as JSON decoded them. Safe to repeat: the last record of an item counts.
+
+        Raises ``Problem``: every item is bad, or the log does not answer.
+        """
+        parsed = [_parsed(lambda item=item: _item(item)) for item in raw]  # type: ignore[misc]
+        good = [result for result in parsed if isinstance(result, Item)]
+        _refuse_if_all_bad(parsed, good, "item")
+        receipts = await self._append(ITEMS, [Entry(item.item_id, encode_item(item)) for item in good])
+        try:
+            await self._dependencies.put_items(good)
+            counted = True
+        except DependencyUnavailable:
+            counted = False
+        return _accepted(request_id, counted, parsed, receipts)
+
+    def _event(self, raw: Any, arrival_s: float) -> Interaction:
+        event = self._decoder.validate(raw, default_event_id="", arrival_s=arrival_s)
+        if len(_encode(event)) > MAX_EVENT_BYTES:
+            raise BadEvent("too_large", f"an event may have {MAX_EVENT_BYTES} bytes")
+        return event
+
+    async def _append(self, topic: str, entries: list[Entry]) -> list[Receipt]:
+        try:
+            return await self._dependencies.append(topic, entries)
+        except DependencyUnavailable:
+            raise Problem(
+                503,
+                "log-unavailable",
+                "the log did not acknowledge in time; it may have accepted all the same, so repeat with an event_id",
+                retry_after_s=1,
+            ) from None
+
+
+def _parsed(parse: Callable[[], Any]) -> Any:
+    """Return what ``parse`` returns, or the rejection."""
+    try:
+        return parse()
+    except BadEvent as error:
+        return EventResult("rejected", reason=error.reason, detail=str(error))
+    except BadItem as error:
+        return EventResult("rejected", reason="bad_item", detail=str(error))
+    except ValueError as error:  # a whole number of thousands of digits where an id belongs
+        return EventResult("rejected", reason="bad_value", detail=str(error))
+
+
+def _item(raw: Any) -> Item:
+    item = decode_item(_encoder.encode(raw))
+    checked_id("item_id", item.item_id)
+    return item
+
+
+def _refuse_if_all_bad(parsed: Sequence[Any], good: Sequence[Any], what: str) -> None:
+    if good:
+        return
+    if len(parsed) == 1:
+        raise Problem(400, f"bad-{what}", parsed[0].detail, reason=parsed[0].reason)
+    results = [msgspec.to_builtins(result) for result in parsed]
+    raise Problem(400, f"bad-{what}", f"none of the {len(parsed)} {what}s can be accepted", results=results)
+
+
+def _encode(event: Interaction) -> bytes:
+    """Return the event as it stands on the log; a missing event_id stays missing, its place will be its name."""
+    fields = {
+        "event_id": event.event_id or None,
+        "user_id": event.user_id,
+        "item_id": event.item_id,
+        "type": event.type,
+        "value": event.value,
+        "timestamp": event.timestamp_s,
+    }
+    return _encoder.encode({name: value for name, value in fields.items() if value is not None})
+
+
+def _pending(event: Interaction, receipt: Receipt) -> PendingEvent:
+    return PendingEvent(
+        event_id=event.event_id or f"{USER_EVENTS}:{receipt}",
+        item_id=event.item_id,
+        feedback=event.feedback,
+        strength=event.strength,
+        timestamp_s=event.timestamp_s,
+        partition=receipt.partition,
+        offset=receipt.offset,
+    )
+
+
+def _accepted(request_id: str, counted: bool, parsed: Sequence[Any], receipts: Sequence[Receipt]) -> Accepted:
+    given = iter(receipts)
+    results = [
+        result if isinstance(result, EventResult) else EventResult("accepted", receipt=str(next(given)))
+        for result in parsed
+    ]
+    return Accepted(request_id, counted, [result.receipt for result in results], results)

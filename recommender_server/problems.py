@@ -1,0 +1,62 @@
+"""Errors as clients see them: problem+json (RFC 9457), each with a stable ``type``."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+
+MEDIA_PROBLEM = "application/problem+json"
+
+_log = logging.getLogger(__name__)
+_encoder = msgspec.json.Encoder()
+
+
+class Problem(falcon.HTTPError):
+    """An answer that is an error. ``kind`` becomes the last part of its ``type``, ``/problems/<kind>``."""
+
+    def __init__(
+        self, status: int, kind: str, detail: str, *, retry_after_s: int | None = None, **members: Any
+    ) -> None:
+        headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+        super().__init__(status, title=kind.replace("-", " "), description=detail, headers=headers)
+        self.kind = kind
+        self.members = members
+
+
+def bad_parameter(name: str, detail: str) -> Problem:
+    """The problem of a parameter or body member that cannot be used."""
+    return Problem(400, "bad-parameter", detail, parameter=name)
+
+
+def starting(detail: str) -> Problem:
+    """The problem of a request that came before there was anything to answer with."""
+    return Problem(503, "starting", detail, retry_after_s=1)
+
+
+def serialize(_request: falcon.asgi.Request, response: falcon.asgi.Response, error: falcon.HTTPError) -> None:
+    """Write any HTTP error as problem+json, whatever the client accepts."""
+    status = HTTPStatus(falcon.http_status_to_code(error.status))
+    kind = error.kind if isinstance(error, Problem) else status.phrase.lower().replace(" ", "-")
+    document: dict[str, Any] = {
+        "type": f"/problems/{kind}",
+        "title": kind.replace("-", " "),
+        "status": status.value,
+        "detail": error.description or status.description or status.phrase,
+    }
+    if isinstance(error, Problem):
+        document |= error.members
+    response.data = _encoder.encode(document)
+    response.content_type = MEDIA_PROBLEM
+
+
+async def unexpected(
+    request: falcon.asgi.Request, _response: falcon.asgi.Response, error: Exception, _params: dict[str, Any]
+) -> None:
+    """Log a fault of this program with its traceback and tell the client no more than that."""
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    raise Problem(500, "internal", "the recommender failed to answer this request")

@@ -1,0 +1,239 @@
+"""One request for recommendations, from the user's state to the answer: personal while it can be, always something."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from models import ranking
+from recommender_server.answers import AsOf, Recommendations, Source, recommended
+from recommender_server.candidates import CandidateSources, Seeking
+from recommender_server.catalogue_view import CatalogueView, Scored
+from recommender_server.degradation import Deadline, DependencyUnavailable
+from recommender_server.dependencies import Dependencies
+from recommender_server.problems import starting
+from recommender_server.requests import RecommendationRequest
+from recommender_server.user_view import NOBODY, UserView
+from stores.ports import Clock, Metrics, ServingState
+
+# The share of the deadline that waiting for a state may use up; the rest is for the answer itself.
+WAITING_SHARE = 0.6
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.02
+
+
+class Recommender:
+    """Answers requests for recommendations. Holds nothing but what it last read of popular lists and trainer state."""
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        clock: Clock,
+        metrics: Metrics,
+        deadline_s: float,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._dependencies = dependencies
+        self._sources = CandidateSources(dependencies)
+        self._clock = clock
+        self._metrics = metrics
+        self._deadline_s = deadline_s
+        self._pause = pause
+        self.answers_by_source: Counter[Source] = Counter()
+
+    async def recommend(self, request: RecommendationRequest, request_id: str) -> Recommendations:
+        """Answer within the deadline. Raises ``Problem`` only when there was never anything to answer with."""
+        deadline = Deadline(self._clock, self._deadline_s)
+        state = await self._state()
+        view, stale, missing = await self._user(request)
+        recent = list(dict.fromkeys([*_given(request), *view.recent]))
+        seeking = Seeking(
+            k=request.k,
+            recent=recent,
+            embedding=view.embedding,
+            blocked=_blocked(request, view),
+            catalogue=CatalogueView(self._dependencies, deadline),
+            deadline=deadline,
+        )
+        has_history = bool(view.recent or request.liked) or view.embedding is not None
+        steps: list[Source]
+        if has_history:
+            steps = ["personal", "neighbours", "similar", "popular"]
+        elif request.item_id is not None:
+            steps = ["similar", "neighbours", "popular", "personal"]
+        else:
+            steps = ["popular", "personal"]
+        answer = await self._fill(steps, seeking, request.item_id, state)
+        as_of = AsOf(view.as_of or (state.learned if state else {}), len(view.pending))
+        return self._recommendations(request_id, answer, seeking.catalogue, as_of, stale, missing)
+
+    async def similar(self, item_id: str, k: int, request_id: str) -> Recommendations | None:
+        """Return the items most like one, ``None`` when nobody knows it. Raises ``Problem`` only while starting."""
+        deadline = Deadline(self._clock, self._deadline_s)
+        state = await self._state()
+        catalogue = CatalogueView(self._dependencies, deadline)
+        seeking = Seeking(k, [item_id], None, frozenset([item_id]), catalogue, deadline)
+        answer = await self._fill(["similar", "neighbours"], seeking, item_id, state)
+        if not answer.picks and not answer.missing and catalogue.get(item_id) is None:
+            return None
+        return self._recommendations(request_id, answer, catalogue, AsOf(state.learned if state else {}, 0))
+
+    async def popular(self, k: int, request_id: str) -> Recommendations:
+        """Return what is popular now. Raises ``Problem`` only while starting."""
+        deadline = Deadline(self._clock, self._deadline_s)
+        state = await self._state()
+        catalogue = CatalogueView(self._dependencies, deadline)
+        answer = await self._fill(["popular"], Seeking(k, [], None, frozenset(), catalogue, deadline), None, state)
+        return self._recommendations(request_id, answer, catalogue, AsOf(state.learned if state else {}, 0))
+
+    # --- the state of things ------------------------------------------------------------------------------------
+
+    async def _state(self) -> ServingState | None:
+        try:
+            return await self._dependencies.serving_state()
+        except DependencyUnavailable:
+            return None
+
+    async def _user(self, request: RecommendationRequest) -> tuple[UserView, bool, frozenset[str]]:
+        """Return (view, stale, missing dependencies), having waited a while for the state that ``after`` asks for."""
+        waiting = Deadline(self._clock, WAITING_SHARE * self._deadline_s)
+        pause_s = FIRST_PAUSE_S
+        first = True
+        while True:
+            # Learned offsets are read BEFORE the user: what they cover was in the user's document when they were
+            # published, so it is in what is read after.
+            learned = await self._learned(request, at_once=not first)
+            try:
+                view = NOBODY if request.user_id is None else await self._dependencies.user(request.user_id, waiting)
+            except DependencyUnavailable as error:
+                return NOBODY, request.after is not None, frozenset([error.dependency])
+            if request.after is None or learned or (request.level == "history" and view.includes(request.after)):
+                return view, False, frozenset()
+            if waiting.remaining_s() <= pause_s:
+                return view, True, frozenset()
+            await self._pause(pause_s)
+            first, pause_s = False, min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _learned(self, request: RecommendationRequest, at_once: bool) -> bool:
+        after = request.after
+        if after is None:
+            return False
+        try:
+            state = await self._dependencies.serving_state(max_age_s=0.0 if at_once else None)
+        except DependencyUnavailable:
+            return False
+        return state.learned.get(after.partition, 0) > after.offset
+
+    # --- the chain of sources -----------------------------------------------------------------------------------
+
+    async def _fill(
+        self, steps: list[Source], seeking: Seeking, item_id: str | None, state: ServingState | None
+    ) -> _Answer:
+        """Ask one source after the other until the list is full; the first that contributes names the answer."""
+        picks: list[tuple[str, float, str]] = []
+        source: Source | None = None
+        first_answered: Source | None = None
+        missing = set[str]()
+        for step in steps:
+            rest = dataclasses.replace(
+                seeking, k=seeking.k - len(picks), blocked=seeking.blocked.union(pick[0] for pick in picks)
+            )
+            try:
+                found, name = await self._ask(step, rest, item_id, state)
+            except DependencyUnavailable as error:
+                missing.add(error.dependency)
+                continue
+            finally:
+                seeking.edges = rest.edges
+            if name == "last_known_popular":
+                missing.add("items")
+            first_answered = first_answered or name
+            if found:
+                source = source or name
+                picks += [
+                    (found_id, score, self._reason(name, found_id, item_id, seeking)) for found_id, score in found
+                ]
+            if len(picks) >= seeking.k:
+                break
+        answered = source or first_answered
+        if answered is None or (not picks and state is None):
+            raise starting("nothing has been learned or published yet; try again in a moment")
+        if seeking.catalogue.missing:
+            missing.add(seeking.catalogue.missing.dependency)
+        return _Answer(answered, frozenset(missing), picks)
+
+    async def _ask(
+        self, step: Source, seeking: Seeking, item_id: str | None, state: ServingState | None
+    ) -> tuple[list[Scored], Source]:
+        if step == "personal":
+            if state is None:
+                raise DependencyUnavailable("trainer", "has not published how to rank")
+            return await self._sources.personal(seeking, state), step
+        if step == "neighbours":
+            return await self._sources.neighbours(seeking, state), step
+        if step == "similar":
+            return (await self._sources.similar(seeking, item_id), step) if item_id is not None else ([], step)
+        found, confirmed = await self._sources.popular(seeking)
+        return found, "popular" if confirmed else "last_known_popular"
+
+    def _reason(self, source: Source, item_id: str, page_item_id: str | None, seeking: Seeking) -> str:
+        """Say in a few words why an item is on the list."""
+        if source == "similar" and page_item_id is not None:
+            return f"similar to {seeking.catalogue.name(page_item_id)}"
+        if source in ("popular", "last_known_popular"):
+            return "popular now"
+        strongest, strength, decay = None, 0.0, 1.0
+        for recent in seeking.recent[: ranking.TRANSITION_LENGTH]:
+            for neighbour, weight in (seeking.edges or {}).get(recent, ()):
+                if neighbour == item_id and decay * weight > strength:
+                    strongest, strength = recent, decay * weight
+            decay *= ranking.TRANSITION_DECAY
+        if strongest is not None:
+            return f"often follows {seeking.catalogue.name(strongest)}"
+        return "fits what you liked lately" if seeking.recent else "popular now"
+
+    def _recommendations(
+        self,
+        request_id: str,
+        answer: _Answer,
+        catalogue: CatalogueView,
+        as_of: AsOf,
+        stale: bool = False,
+        missing: frozenset[str] = frozenset(),
+    ) -> Recommendations:
+        missing = missing | answer.missing
+        self.answers_by_source[answer.source] += 1
+        self._metrics.count("recommendations", source=answer.source)
+        for dependency in missing:
+            self._metrics.count("degraded", dependency=dependency)
+        if stale:
+            self._metrics.count("stale_answers")
+        return Recommendations(
+            request_id=request_id,
+            source=answer.source,
+            degraded=bool(missing),
+            stale=stale,
+            as_of=as_of,
+            items=[
+                recommended(item_id, score, reason, catalogue.get(item_id)) for item_id, score, reason in answer.picks
+            ],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    source: Source
+    missing: frozenset[str]
+    picks: list[tuple[str, float, str]]
+
+
+def _given(request: RecommendationRequest) -> list[str]:
+    """Return what the request itself names as liked, newest first: the page's item before the favourites."""
+    page = [] if request.item_id is None else [request.item_id]
+    return [*page, *reversed(request.liked)]
+
+
+def _blocked(request: RecommendationRequest, view: UserView) -> frozenset[str]:
+    blocked = request.exclude.union(_given(request), view.hidden)
+    return blocked.union(view.seen, view.recent) if request.seen == "hide" else blocked

@@ -1,0 +1,182 @@
+"""Requests as they arrive, and the frozen records they become once they can be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import falcon
+import falcon.asgi
+import msgspec
+
+from models.events import BadEvent, checked_id
+from recommender_server.degradation import Deadline
+from recommender_server.problems import Problem, bad_parameter
+from stores.ports import Receipt
+
+# Lists in a request (favourites, exclusions): generous for a cart or a profile, bounded for the round trip they cause.
+MAX_LISTED = 500
+
+Level = Literal["history", "learned"]
+Seen = Literal["hide", "allow"]
+
+
+class RecommendationRequest(msgspec.Struct, frozen=True):
+    """What is recommended to whom.
+
+    ``liked``: favourites, a cart, the page's own item; oldest first. They count as the visitor's latest positives and
+    never come back. ``item_id``: the item whose page this is, if it is one.
+    """
+
+    k: int
+    user_id: str | None = None
+    item_id: str | None = None
+    liked: list[str] = []
+    exclude: frozenset[str] = frozenset()
+    seen: Seen = "hide"
+    after: Receipt | None = None
+    level: Level = "history"
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """The limits that requests are held to."""
+
+    default_k: int
+    max_k: int
+    max_body_bytes: int
+    max_batch: int
+
+
+RECOMMENDATION_PARAMETERS = ("user_id", "item_id", "k", "seen", "after", "level")
+
+
+def recommendation_from_query(request: falcon.asgi.Request, bounds: Bounds) -> RecommendationRequest:
+    """Read ``GET /v1/recommendations``. Raises ``Problem``."""
+    return _recommendation(query_parameters(request, RECOMMENDATION_PARAMETERS), [], [], bounds)
+
+
+def recommendation_from_body(body: Any, bounds: Bounds) -> RecommendationRequest:
+    """Read ``POST /v1/recommendations``. Raises ``Problem``."""
+    if not isinstance(body, dict):
+        raise Problem(400, "bad-body", "the body must be a JSON object")
+    known = (*RECOMMENDATION_PARAMETERS, "item_ids", "exclude")
+    refuse_unknown(body, known)
+    members = {name: value for name, value in body.items() if value is not None}
+    liked, exclude = (id_list(name, members.pop(name, [])) for name in ("item_ids", "exclude"))
+    return _recommendation(members, liked, exclude, bounds)
+
+
+def _recommendation(
+    members: Mapping[str, Any], liked: list[str], exclude: list[str], bounds: Bounds
+) -> RecommendationRequest:
+    return RecommendationRequest(
+        k=count("k", members.get("k", bounds.default_k), bounds.max_k),
+        user_id=external_id("user_id", members["user_id"]) if "user_id" in members else None,
+        item_id=external_id("item_id", members["item_id"]) if "item_id" in members else None,
+        liked=list(dict.fromkeys(liked)),
+        exclude=frozenset(exclude),
+        seen=one_of("seen", members.get("seen", "hide"), ("hide", "allow")),  # type: ignore[arg-type]
+        after=receipt("after", members["after"]) if "after" in members else None,
+        level=one_of("level", members.get("level", "history"), ("history", "learned")),  # type: ignore[arg-type]
+    )
+
+
+# --- single values --------------------------------------------------------------------------------------------------
+
+
+def query_parameters(request: falcon.asgi.Request, known: Iterable[str]) -> dict[str, str]:
+    """Return the query parameters. Raises ``Problem`` on an unknown, a repeated or a badly encoded one."""
+    refuse_unknown(request.params, known)
+    given: dict[str, str] = {}
+    for name, value in request.params.items():
+        if not isinstance(value, str):
+            raise bad_parameter(name, f"{name} may be given once")
+        given[name] = value
+    return given
+
+
+def refuse_unknown(members: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Raise ``Problem`` for a name that means nothing here: a misspelt parameter must not be ignored in silence."""
+    names = list(known)
+    for name in members:
+        if name not in names:
+            raise Problem(
+                400,
+                "unknown-parameter",
+                f"{name[:64]!r} is unknown here; known are {', '.join(names) or 'none'}",
+                parameter=name[:64],
+            )
+
+
+def external_id(name: str, value: Any) -> str:
+    """Read an id of a user or an item. Raises ``Problem``."""
+    try:
+        return checked_id(name, value)
+    except (BadEvent, ValueError) as error:  # ValueError: a whole number of thousands of digits
+        raise bad_parameter(name, str(error)) from None
+
+
+def id_list(name: str, value: Any) -> list[str]:
+    """Read a list of ids. Raises ``Problem``."""
+    if not isinstance(value, list):
+        raise bad_parameter(name, f"{name} must be a list of ids")
+    if len(value) > MAX_LISTED:
+        raise bad_parameter(name, f"{name} may list {MAX_LISTED} ids, not {len(value)}")
+    return [external_id(name, item) for item in value]
+
+
+def count(name: str, value: Any, maximum: int) -> int:
+    """Read how many items are wanted, from query text or JSON. Raises ``Problem``."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
+        raise bad_parameter(name, f"{name} must be a whole number from 1 to {maximum}")
+    return value
+
+
+def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Read a word out of a few. Raises ``Problem``."""
+    if not isinstance(value, str) or value not in allowed:
+        raise bad_parameter(name, f"{name} must be {' or '.join(allowed)}")
+    return value
+
+
+def receipt(name: str, value: Any) -> Receipt:
+    """Read a receipt. Raises ``Problem``."""
+    if not isinstance(value, str):
+        raise bad_parameter(name, f"{name} must be a receipt, text as POST /v1/events answered it")
+    try:
+        return Receipt.parse(value)
+    except ValueError as error:
+        raise bad_parameter(name, str(error)) from None
+
+
+# --- bodies ---------------------------------------------------------------------------------------------------------
+
+
+async def read_json(request: falcon.asgi.Request, max_bytes: int, deadline: Deadline) -> Any:
+    """Read and decode the whole body. Raises ``Problem``: too large, too slow, or no JSON."""
+    too_large = Problem(413, "body-too-large", f"a body may have {max_bytes} bytes", max_bytes=max_bytes)
+    if (request.content_length or 0) > max_bytes:
+        raise too_large
+    body = await _read(request, max_bytes + 1, deadline)
+    if len(body) > max_bytes:  # no Content-Length said so
+        raise too_large
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, "bad-json", f"the body is not JSON: {error}") from None
+
+
+async def _read(request: falcon.asgi.Request, most_bytes: int, deadline: Deadline) -> bytes:
+    try:
+        async with asyncio.timeout(deadline.remaining_s()):
+            return await request.stream.read(most_bytes)
+    except TimeoutError:
+        raise Problem(408, "body-too-slow", "the body did not arrive in time") from None
+
+
+def path_id(name: str, segment: str) -> str:
+    """Read an id out of the path, where it stands percent-encoded (so that an id may contain a slash)."""
+    return external_id(name, falcon.uri.decode(segment, unquote_plus=False))

@@ -1,0 +1,56 @@
+"""What happens around every request: its id, its count and duration, and the limit on requests at once."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import falcon.asgi
+
+from recommender_server.problems import Problem
+from stores.ports import Metrics
+
+# Answered whatever the load: who looks after the process must always be able to ask.
+ALWAYS_SERVED = frozenset({"/", "/healthz", "/readyz", "/version", "/metrics"})
+
+
+class Traffic:
+    """Falcon middleware."""
+
+    def __init__(self, metrics: Metrics, max_in_flight: int) -> None:
+        self._metrics = metrics
+        self._max_in_flight = max_in_flight
+        self.in_flight = 0
+        self.answers_5xx = 0
+
+    async def process_request(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Give the request its id and a place, or refuse it. Raises ``Problem``."""
+        # Routing sees the path as it was sent, still percent-encoded: an id in it may contain a slash.
+        raw_path = request.scope.get("raw_path")
+        if raw_path:
+            request.path = raw_path.partition(b"?")[0].decode("latin-1")
+        request.context.started_s = time.perf_counter()
+        request.context.request_id = uuid.uuid4().hex
+        response.set_header("X-Request-Id", request.context.request_id)
+        request.context.counted = False
+        if request.path in ALWAYS_SERVED:
+            return
+        if self.in_flight >= self._max_in_flight:
+            self._metrics.count("requests_refused")
+            raise Problem(503, "too-many-requests-at-once", "the recommender is busy; try again", retry_after_s=1)
+        self.in_flight += 1
+        request.context.counted = True
+
+    async def process_response(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, _resource: Any, _succeeded: bool
+    ) -> None:
+        """Count the request, under the template of its route so that ids never become labels."""
+        route = request.uri_template or "unknown"
+        self._metrics.timing("request_seconds", time.perf_counter() - request.context.started_s, route=route)
+        status = falcon.http_status_to_code(response.status)
+        self._metrics.count("requests", route=route, status=str(status))
+        if status >= 500:
+            self.answers_5xx += 1
+        if request.context.counted:
+            self.in_flight -= 1
