@@ -74,7 +74,7 @@ class Intake:
     def take(self, records: Sequence[Record]) -> list[DeadLetter]:
         """Learn from records of ``user_events``, in order; return those that are to be set aside.
 
-        NOT safe to repeat. Raises ``TooManyBadEvents``.
+        NOT safe to repeat.
         """
         letters: list[DeadLetter] = []
         for record in records:
@@ -89,19 +89,20 @@ class Intake:
                 letters.append(
                     DeadLetter(record.topic, record.partition, record.offset, error.reason, str(error), record.value)
                 )
-                self._count_bad(True)
+                self._bad.append(True)
                 continue
-            self._count_bad(False)
+            self._bad.append(False)
             self._take_interaction(interaction, record.partition, record.offset)
         self._learn_waiting()
         return letters
 
-    def _count_bad(self, bad: bool) -> None:
-        self._bad.append(bad)
-        if bad and sum(self._bad) > self._bad_limit:
+    def refuse_too_many_bad(self) -> None:
+        """Raise ``TooManyBadEvents`` when they are; to be asked after the dead letters are kept."""
+        bad = sum(self._bad)
+        if bad > self._bad_limit:
             raise TooManyBadEvents(
-                f"{sum(self._bad)} of the last {len(self._bad)} events are bad; look at the dead letters, then correct "
-                "the producer or the settings EVENT_FIELDS and POSITIVE_EVENTS, and start again"
+                f"{bad} of the last {len(self._bad)} events are bad; look at the dead letters, then correct the "
+                "producer or the settings EVENT_FIELDS and POSITIVE_EVENTS, and start again"
             )
 
     def _take_interaction(self, event: Interaction, partition: int, offset: int) -> None:
@@ -114,7 +115,10 @@ class Intake:
             del self._event_ids[next(iter(self._event_ids))]
         counters.late += event.lateness_s > LATE_S
         counters.future += event.lateness_s < 0
-        item_known = event.item_id in learner.items
+        known_user, known_item = learner.users.row(event.user_id), learner.items.row(event.item_id)
+        repeat = known_user is not None and known_item is not None and learner.has_learned(known_user, known_item)
+        if event.feedback == "positive" and not repeat and is_scored(event.event_id, self._evaluate_every):
+            self._score(event)
         user, item = learner.add_user(event.user_id), learner.add_item(event.item_id)
         if user == len(self._as_of):
             self._as_of.append((partition, 0))
@@ -126,16 +130,19 @@ class Intake:
             if event.feedback == "negative":
                 learner.hide(user, item)
             return
-        if learner.has_learned(user, item):
+        if repeat:
             counters.repeats += 1
             return
-        if is_scored(event.event_id, self._evaluate_every):
-            self._learn_waiting()
-            if len(learner.recent(user, 1)):
-                self.evaluator.rank(user, item if item_known else None)
         counters.events_learned += 1
-        learner.mark_learned(user, item)
+        learner.mark_seen(user, item, learned=True)
         self._waiting.append((user, item, event.strength, event_seed(event.event_id), len(learner.items)))
+
+    def _score(self, event: Interaction) -> None:
+        """Rank a positive before anything knows of it; only users with an earlier positive can be recommended to."""
+        self._learn_waiting()
+        user = self.learner.users.row(event.user_id)
+        if user is not None and self.learner.positives_of(user):
+            self.evaluator.score(event.user_id, event.item_id)
 
     def _learn_waiting(self) -> None:
         if self._waiting:

@@ -29,8 +29,8 @@ Feedback = Literal["positive", "negative", "history"]
 class Interaction(msgspec.Struct, frozen=True):
     """A validated event.
 
-    ``timestamp_s`` is min(event time, arrival) in epoch seconds, ``lateness_s`` arrival minus event time (negative: from
-    a clock ahead of ours). ``strength`` in (0, 1] scales the learning step of a positive and is 0 for all else.
+    ``timestamp_s`` is min(event time, arrival) in epoch seconds, ``lateness_s`` arrival minus event time (negative: a
+    clock ahead of ours). ``strength`` in (0, 1] scales the learning step of a positive and is 0 for all else.
     """
 
     event_id: str

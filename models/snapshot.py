@@ -14,7 +14,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +189,9 @@ def generations(root: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("generation-")) for path in root.glob("generation-[0-9]*"))
 
 
-def offsets_of(positions: Mapping[tuple[str, int], int]) -> dict[str, int]:
-    """Return positions in the form snapshots store: ``topic:partition`` → offset."""
-    return {f"{topic}:{partition}": offset for (topic, partition), offset in positions.items()}
+def offsets_of(positions: Iterable[tuple[tuple[str, int], int]]) -> dict[str, int]:
+    """Return ((topic, partition), offset) pairs in the form snapshots store: ``topic:partition`` → offset."""
+    return {f"{topic}:{partition}": offset for (topic, partition), offset in positions}
 
 
 def positions_of(offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
@@ -201,6 +201,17 @@ def positions_of(offsets: Mapping[str, int]) -> dict[tuple[str, int], int]:
         topic, _, partition = name.rpartition(":")
         positions[topic, int(partition)] = offset
     return positions
+
+
+def flatten(parts: Mapping[str, Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays of several parts under one roof: ``part.name`` → array."""
+    return {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+
+
+def part_of(tensors: Mapping[str, NDArray[Any]], part: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of one part; the reverse of ``flatten``."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
 
 
 def _manifest_name(manifest: _Manifest) -> str:

@@ -1,0 +1,155 @@
+"""Start and restart: the newest snapshot, adopted under a new epoch, and a trainer that goes on from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from incremental_training.intake import Intake
+from incremental_training.report import Reporter
+from incremental_training.settings import TrainerSettings
+from incremental_training.trainer import Trainer
+from models.evaluation import PrequentialEvaluator
+from models.learner import Learner
+from models.model_settings import ModelSettings
+from models.snapshot import SnapshotState, SnapshotStore, part_of, positions_of
+from stores.ports import (
+    ITEMS,
+    USER_EVENTS,
+    Clock,
+    EventLog,
+    ItemIndexWriter,
+    ItemWriter,
+    Metrics,
+    TopicPartition,
+    UserWriter,
+)
+from stores.publication import Outbox, Publisher
+
+_log = logging.getLogger(__name__)
+
+
+class NothingToStartFrom(Exception):
+    """There is no snapshot, and starting from nothing was not asked for."""
+
+
+class RetentionGap(Exception):
+    """The log no longer holds the records that come next; learning on would silently leave some out."""
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Everything outside that the trainer writes to or reads from."""
+
+    log: EventLog
+    users: UserWriter
+    items: ItemWriter
+    index: ItemIndexWriter
+
+
+def start_trainer(
+    stores: Stores,
+    snapshots: SnapshotStore,
+    *,
+    settings: TrainerSettings,
+    model: ModelSettings,
+    owner: str,
+    from_nothing: bool,
+    clock: Clock,
+    metrics: Metrics,
+    failpoint: Callable[[str], None],
+) -> Trainer:
+    """Take the lease, load the newest snapshot, adopt it BEFORE anything is published, and return the trainer.
+
+    Its outbox holds what the snapshot's held; everything replayed from the log joins it. Raises ``LeaseHeld``,
+    ``NothingToStartFrom``, ``FingerprintMismatch``, ``RetentionGap``, ``StoreUnavailable``.
+    """
+    epoch = stores.users.acquire_lease(owner)
+    failpoint("epoch_taken")
+    fingerprint = model.fingerprint()
+    snapshot = snapshots.load_newest(fingerprint)
+    if snapshot is None:
+        if not from_nothing:
+            raise NothingToStartFrom(
+                f"no snapshot in {snapshots.directory}: run python -m initial_training first, "
+                "or start with --from-nothing to learn from the log alone"
+            )
+        snapshot = SnapshotState(0, 0, fingerprint, {}, {}, {})
+    # A user store that was emptied forgets its epochs; snapshots do not.
+    epoch = max(epoch, snapshot.epoch + 1)
+    failpoint("snapshot_loaded")
+    snapshots.adopt(epoch)
+    failpoint("snapshot_adopted")
+    positions = _positions(stores.log, snapshot)
+    _log.info("epoch %d goes on from snapshot (%d, %d) at %s", epoch, snapshot.epoch, snapshot.seq, positions)
+
+    learner, intake = _restore(snapshot, settings, model)
+    publisher = Publisher(
+        learner,
+        Outbox.from_record(snapshot.records.get("outbox", {})),
+        users=stores.users,
+        items=stores.items,
+        index=stores.index,
+        epoch=epoch,
+        seq=snapshot.seq,
+        as_of=intake.as_of,
+        clock=clock,
+        metrics=metrics,
+        failpoint=failpoint,
+    )
+    return Trainer(
+        log=stores.log,
+        intake=intake,
+        publisher=publisher,
+        items=stores.items,
+        snapshots=snapshots,
+        reporter=Reporter(intake, publisher, stores.log, clock=clock, metrics=metrics),
+        positions=positions,
+        settings=settings,
+        fingerprint=fingerprint,
+        clock=clock,
+        metrics=metrics,
+        failpoint=failpoint,
+    )
+
+
+def _restore(snapshot: SnapshotState, settings: TrainerSettings, model: ModelSettings) -> tuple[Learner, Intake]:
+    tensors, records = snapshot.tensors, snapshot.records
+    learner = (
+        Learner.from_state(model, part_of(tensors, "learner"), records["learner"])
+        if "learner" in records
+        else Learner(model)
+    )
+    evaluator = (
+        PrequentialEvaluator.from_state(learner, part_of(tensors, "evaluator"), records["evaluator"])
+        if "evaluator" in records
+        else PrequentialEvaluator(learner)
+    )
+    intake = Intake(
+        learner,
+        evaluator,
+        settings.decoder(),
+        evaluate_every=settings.evaluate_every,
+        dedup_window=settings.dedup_window,
+        bad_window=settings.bad_events_window,
+        bad_share=settings.bad_events_share,
+    )
+    intake.restore(part_of(tensors, "intake"), records.get("intake", {}))
+    return learner, intake
+
+
+def _positions(log: EventLog, snapshot: SnapshotState) -> dict[TopicPartition, int]:
+    """Where to read on, for every partition there is; one the snapshot does not know is read from its beginning."""
+    stored = positions_of(snapshot.offsets)
+    positions: dict[TopicPartition, int] = {}
+    for topic in (USER_EVENTS, ITEMS):
+        for place, begin in log.begin_offsets(topic).items():
+            position = stored.get((place.topic, place.partition), 0)
+            if begin > position and topic == USER_EVENTS:
+                raise RetentionGap(
+                    f"{topic} partition {place.partition} begins at {begin}, the snapshot ends at {position}: "
+                    f"{begin - position} events are gone and were never learned"
+                )
+            positions[place] = max(position, begin)
+    return positions

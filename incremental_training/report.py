@@ -1,0 +1,108 @@
+"""The trainer's figures: for the serving state, which people see, and as gauges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from incremental_training.intake import Intake
+from models.ranking import FEATURES
+from stores.ports import USER_EVENTS, Clock, EventLog, Metrics, StoreUnavailable, TopicPartition
+from stores.publication import Publisher
+
+
+class Reporter:
+    """Makes the report, about once a second; a figure that a store must be asked for keeps its last value meanwhile."""
+
+    def __init__(self, intake: Intake, publisher: Publisher, log: EventLog, *, clock: Clock, metrics: Metrics) -> None:
+        self._intake, self._publisher, self._log = intake, publisher, log
+        self._clock, self._metrics = clock, metrics
+        self._snapshot_at_s = clock.monotonic_s()
+        self._lag = 0
+        self._last_s = clock.monotonic_s()
+        self._last_learned = intake.counters.events_learned
+        self._per_s = 0.0
+        self._counted: dict[str, int] = {}
+        self._cached: dict[str, Any] = {}
+
+    def snapshot_written(self, seconds: float) -> None:
+        """Note that a snapshot was finished just now and how long it took to write."""
+        self._snapshot_at_s = self._clock.monotonic_s()
+        self._metrics.timing("snapshot_seconds", seconds)
+
+    def report(self, positions: Mapping[TopicPartition, int]) -> dict[str, Any]:
+        """Return counters, sizes and quality by name; JSON-able."""
+        now_s = self._clock.monotonic_s()
+        # The costly part once a second; the counters in every report, so that what is published adds up.
+        if not self._cached or now_s - self._last_s >= 1.0:
+            self._cached = self._slow_figures(positions, now_s)
+        learner = self._intake.learner
+        return (
+            self._cached
+            | msgspec.to_builtins(self._intake.counters)
+            | {
+                "users": len(learner.users),
+                "items": len(learner.items),
+                "user_capacity": learner.user_capacity,
+                "item_capacity": learner.item_capacity,
+                "user_growths": learner.user_growths,
+                "item_growths": learner.item_growths,
+            }
+        )
+
+    def _slow_figures(self, positions: Mapping[TopicPartition, int], now_s: float) -> dict[str, Any]:
+        learned, evaluator = self._intake.counters.events_learned, self._intake.evaluator
+        if now_s > self._last_s:
+            self._per_s = (learned - self._last_learned) / (now_s - self._last_s)
+        self._last_s, self._last_learned = now_s, learned
+        with suppress(StoreUnavailable):
+            self._lag = sum(end - positions.get(place, 0) for place, end in self._log.end_offsets(USER_EVENTS).items())
+        totals, window = evaluator.totals(), evaluator.window()
+        figures = {
+            "epoch": self._publisher.epoch,
+            "learned_per_s": self._per_s,
+            "lag": self._lag,
+            "snapshot_age_s": now_s - self._snapshot_at_s,
+            "scored": evaluator.scored,
+            "recall10": totals["recall10"],
+            "ndcg10": totals["ndcg10"],
+            "recall10_window": window["recall10"],
+            "coverage10": evaluator.coverage10(),
+            "diversity10": evaluator.diversity10(),
+            "precision10": evaluator.precision10(),
+            "segments": evaluator.segments(),
+            "not_above_popularity": evaluator.alarm(),
+            "merge_weights": dict(zip(FEATURES, map(float, self._intake.learner.merge.weights), strict=True)),
+            "outbox": {name: len(rows) for name, rows in vars(self._publisher.outbox).items()},
+        }
+        self._gauge(figures, totals, window)
+        return figures
+
+    def _gauge(self, figures: dict[str, Any], totals: dict[str, Any], window: dict[str, Any]) -> None:
+        metrics, learner = self._metrics, self._intake.learner
+        for name in ("events_seen", "events_learned", "non_positives", "repeats", "duplicates"):
+            value = getattr(self._intake.counters, name)
+            metrics.count("events_accepted" if name == "events_seen" else name, value - self._counted.get(name, value))
+            self._counted[name] = value
+        for label, by_metric in (("total", totals), ("recent", window)):
+            for metric, name in (("recall10", "recall_at_10"), ("ndcg10", "ndcg_at_10")):
+                for order, value in by_metric[metric].items():
+                    metrics.gauge(name, value, order=order, window=label)
+        metrics.gauge("events_scored", figures["scored"], window="total")
+        metrics.gauge("served_below_popularity", float(figures["not_above_popularity"]))
+        for side, size, capacity in (
+            ("user", len(learner.users), learner.user_capacity),
+            ("item", len(learner.items), learner.item_capacity),
+        ):
+            metrics.gauge("table_size", size, side=side)
+            metrics.gauge("table_capacity", capacity, side=side)
+        metrics.gauge("lag_events", figures["lag"])
+        metrics.gauge("epoch", figures["epoch"])
+        metrics.gauge("snapshot_age_seconds", figures["snapshot_age_s"])
+        for store, rows in figures["outbox"].items():
+            metrics.gauge("outbox_rows", rows, store=store)
+        for feature, weight in figures["merge_weights"].items():
+            metrics.gauge("merge_weight", weight, feature=feature)

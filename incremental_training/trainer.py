@@ -1,0 +1,215 @@
+"""The cycle of DESIGN §6: poll, learn, flush, commit, and now and then a snapshot."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from incremental_training.intake import Intake
+from incremental_training.report import Reporter
+from incremental_training.settings import TrainerSettings
+from models.items import BadItem, Item, decode_item
+from models.snapshot import SnapshotState, SnapshotStore, flatten, offsets_of
+from stores.ports import (
+    ITEMS,
+    USER_EVENTS,
+    Clock,
+    DeadLetter,
+    EventLog,
+    ItemWriter,
+    Metrics,
+    Record,
+    StoreUnavailable,
+    TopicPartition,
+)
+from stores.publication import Publisher, nothing_fails
+
+# How long to wait for events when nothing else is due.
+IDLE_WAIT_S = 0.25
+# With so many item records that the item store has not taken, no further ones are read: memory is bounded.
+MOST_ITEMS_WAITING = 50_000
+
+_log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """One trainer under one epoch: the only writer of embeddings.
+
+    ``positions`` are where the log is read on from; they advance with what is learned (``user_events``) and with what
+    the item store has taken (``items``), and they are what a snapshot stores.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        intake: Intake,
+        publisher: Publisher,
+        items: ItemWriter,
+        snapshots: SnapshotStore,
+        reporter: Reporter,
+        positions: dict[TopicPartition, int],
+        settings: TrainerSettings,
+        fingerprint: str,
+        clock: Clock,
+        metrics: Metrics,
+        failpoint: Callable[[str], None] = nothing_fails,
+    ) -> None:
+        self.positions = positions
+        self._log, self._items, self._snapshots = log, items, snapshots
+        self._intake, self._publisher, self._reporter = intake, publisher, reporter
+        self._settings, self._fingerprint = settings, fingerprint
+        self._clock, self._metrics, self._failpoint = clock, metrics, failpoint
+        self._flush_interval_s = settings.flush_interval_ms / 1000
+        self._flushed_at_s = self._snapshot_at_s = clock.monotonic_s()
+        self._events_since_snapshot = 0
+        self._writing: threading.Thread | None = None
+        self._write_error: Exception | None = None
+        self._items_waiting: list[Item] = []
+        self._items_read = {place: offset for place, offset in positions.items() if place.topic == ITEMS}
+
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Go on until told to stop; then publish what is left, as far as the stores answer, and write a snapshot.
+
+        Raises ``StaleEpoch`` (another trainer lives: nothing more is written), ``TooManyBadEvents`` and whatever the
+        log raises; the state on disk is then that of the newest snapshot, which is always a safe place to start from.
+        """
+        self._log.seek(self.positions)
+        while not should_stop():
+            self.cycle()
+        self._flush(idle=False)
+        self.write_snapshot()
+        self._finish_writing()
+
+    def cycle(self) -> None:
+        """One turn: poll, learn, flush when due, snapshot when due."""
+        records = self._poll()
+        self._failpoint("polled")
+        if records:
+            self._learn(records)
+        self._publish_item_records()
+        caught_up = len(records) < self._settings.batch_events and not records
+        if self._flush_due(caught_up):
+            self._flush(idle=caught_up)
+        if self._snapshot_due():
+            self.write_snapshot()
+
+    # --- taking in --------------------------------------------------------------------------------------------------
+
+    def _poll(self) -> list[Record]:
+        if len(self._items_waiting) >= MOST_ITEMS_WAITING:
+            self._clock.sleep(IDLE_WAIT_S)
+            return []
+        wait_s = IDLE_WAIT_S
+        if self._publisher.urgent or not self._publisher.settled:
+            wait_s = max(0.0, self._flushed_at_s + self._flush_interval_s - self._clock.monotonic_s())
+        return self._log.poll(self._settings.batch_events, wait_s)
+
+    def _learn(self, records: list[Record]) -> None:
+        started_s = self._clock.monotonic_s()
+        events = [record for record in records if record.topic == USER_EVENTS]
+        letters = self._intake.take(events) + self._take_item_records(records)
+        if letters:
+            self._log.set_aside(letters)
+            self._failpoint("dead_letters_kept")
+        self._intake.refuse_too_many_bad()
+        for record in events:
+            self.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._events_since_snapshot += len(events)
+        self._publisher.collect(self._intake.take_changed_users())
+        self._metrics.timing("learn_seconds", self._clock.monotonic_s() - started_s)
+        self._failpoint("learned")
+
+    def _take_item_records(self, records: list[Record]) -> list[DeadLetter]:
+        letters = []
+        for record in records:
+            if record.topic != ITEMS:
+                continue
+            try:
+                self._items_waiting.append(decode_item(record.value))
+            except BadItem as error:
+                letters.append(
+                    DeadLetter(record.topic, record.partition, record.offset, "bad_item", str(error), record.value)
+                )
+            self._items_read[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        return letters
+
+    def _publish_item_records(self) -> None:
+        if self._items_waiting:
+            try:
+                self._items.put_many(self._items_waiting)
+            except StoreUnavailable as error:
+                _log.warning("%d item records wait: %s", len(self._items_waiting), error)
+                self._clock.sleep(self._flush_interval_s)
+                return
+            self._metrics.count("items_consumed", len(self._items_waiting))
+            self._items_waiting.clear()
+        self.positions.update(self._items_read)
+
+    # --- giving out -------------------------------------------------------------------------------------------------
+
+    def _flush_due(self, caught_up: bool) -> bool:
+        since_s = self._clock.monotonic_s() - self._flushed_at_s
+        if self._publisher.urgent or not self._publisher.settled:
+            return since_s >= self._flush_interval_s
+        return caught_up and since_s >= 1.0  # the report, and a look whether the index is still there
+
+    def _flush(self, *, idle: bool) -> None:
+        learned = {place.partition: offset for place, offset in self.positions.items() if place.topic == USER_EVENTS}
+        self._publisher.flush(learned, lambda: self._reporter.report(self.positions), idle=idle)
+        self._flushed_at_s = self._clock.monotonic_s()
+        self._log.commit(self.positions)
+        self._failpoint("committed")
+
+    # --- snapshots --------------------------------------------------------------------------------------------------
+
+    def _snapshot_due(self) -> bool:
+        waited_s = self._clock.monotonic_s() - self._snapshot_at_s
+        due = self._events_since_snapshot and waited_s >= self._settings.snapshot_interval_s
+        return bool(due or self._events_since_snapshot >= self._settings.snapshot_events) and not self._is_writing()
+
+    def write_snapshot(self) -> None:
+        """Copy the state now and write it in the background; waits for a snapshot that is still being written."""
+        self._finish_writing()
+        state = self._state()
+        self._failpoint("snapshot_copied")
+        self._events_since_snapshot = 0
+        self._snapshot_at_s = self._clock.monotonic_s()
+        self._writing = threading.Thread(target=self._write, args=(state,), name="snapshot", daemon=True)
+        self._writing.start()
+
+    def _state(self) -> SnapshotState:
+        parts = {
+            "learner": self._intake.learner.state(),
+            "intake": self._intake.state(),
+            "evaluator": self._intake.evaluator.state(),
+        }
+        return SnapshotState(
+            epoch=self._publisher.epoch,
+            seq=self._publisher.seq,
+            fingerprint=self._fingerprint,
+            offsets=offsets_of(self.positions.items()),
+            tensors=flatten({part: arrays for part, (arrays, _) in parts.items()}),
+            records={part: facts for part, (_, facts) in parts.items()} | {"outbox": self._publisher.outbox.record()},
+        )
+
+    def _write(self, state: SnapshotState) -> None:
+        started_s = self._clock.monotonic_s()
+        try:
+            self._snapshots.write(state)
+        except Exception as error:  # handed to the trainer's own thread, which raises it
+            self._write_error = error
+            return
+        self._failpoint("snapshot_written")
+        self._reporter.snapshot_written(self._clock.monotonic_s() - started_s)
+
+    def _is_writing(self) -> bool:
+        return self._writing is not None and self._writing.is_alive()
+
+    def _finish_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if self._write_error is not None:
+            raise self._write_error
