@@ -1,0 +1,53 @@
+# Everything runs inside .venv, which is made from the requirements files on first use.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# The demo: where it keeps its state, what it replays (empty: see README), how fast, and whether it ends by itself.
+DATA ?=
+RATE ?=
+ONCE ?=
+
+.PHONY: help install test lint docs demo reset clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: requirements.txt
+	@echo "installing into $(VENV) (torch is large: minutes on a slow line)"
+	@start=$$(date +%s); \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt; \
+	echo $$(( $$(date +%s) - start )) > $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+install: $(VENV)/installed ## make .venv with what the services need
+
+test: $(VENV)/installed-dev ## everything that needs no outside server
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev ## mend what ruff can mend, then check types
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+docs: $(VENV)/installed ## regenerate the settings table and the metrics page
+	$(BIN)/python -m docs.generate
+
+demo: $(VENV)/installed ## the whole loop on this machine: ONCE=1 ends by itself, DATA=<folder or file>, RATE=<events/s>
+	$(BIN)/python -m demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(if $(RATE),--rate "$(RATE)")
+
+reset: ## forget what the demo learned
+	rm -rf data/demo
+
+clean: reset ## forget everything, .venv too
+	rm -rf $(VENV)
