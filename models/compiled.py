@@ -1,0 +1,26 @@
+"""Compiling with numba, once per machine where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Sums may be reordered (without it no dot product is vectorised) but NaN and infinity stay what they are: the evaluator
+# asserts that scores are finite, and a compiler told "there is no NaN" would remove the check.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function on its first call.
+
+    The machine code is kept in ``NUMBA_CACHE_DIR``, beside the source, or in the user's cache, whichever can be
+    written; where none can (a read-only image), each process compiles for itself.
+    """
+    try:
+        return cast(Function, numba.njit(cache=True, fastmath=FASTMATH, nogil=True)(function))
+    except RuntimeError:  # numba found no place to keep it
+        return cast(Function, numba.njit(fastmath=FASTMATH, nogil=True)(function))

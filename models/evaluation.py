@@ -1,0 +1,296 @@
+"""Prequential evaluation: recommend, look where the positive stood in the list, only then learn it.
+
+The list is the one that serving would give (``models.ranking``): every known item that the user has neither consumed
+nor hidden. Beside it stand its own parts and the live baselines, which learn every event and are scored on the same
+ones: popularity of all time, decayed popularity, transitions. An item never seen before is a miss; ties lose.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import ranking
+from models.learner import Learner
+from models.merge import CANDIDATES
+
+METHODS = (
+    "served",
+    "context",
+    "context_without_p",
+    "gmf",
+    "popularity",
+    "popularity_decayed",
+    "transitions",
+)
+METRICS = ("recall1", "recall5", "recall10", "recall20", "ndcg10", "mrr")
+LIST_LENGTH = 10
+# The rank of a positive that is not in the list at all.
+MISS = 2**31 - 1
+# A user is new up to his 6th positive, an item up to its 8th: before that no method knows much about it.
+NEW_USER_POSITIVES = 6
+NEW_ITEM_POSITIVES = 8
+# Fewer scored positives than this say nothing about which ranking is better.
+ALARM_NEEDS = 500
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def is_scored(event_id: str, every: int) -> bool:
+    """Whether a live event is among the one in ``every`` that are scored: decided by its id alone, so replays agree."""
+    digest = hashlib.blake2b(event_id.encode(), digest_size=8, person=b"is_scored").digest()
+    return int.from_bytes(digest, "little") % every == 0
+
+
+def metrics_of(ranks: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    """Return ``METRICS`` of each rank (1 is best), shape (..., 6)."""
+    rank = np.asarray(ranks, dtype=np.float64)
+    gain = np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0)
+    reciprocal = np.where(rank < MISS, 1.0 / rank, 0.0)
+    return np.stack([rank <= 1, rank <= 5, rank <= 10, rank <= 20, gain, reciprocal], axis=-1).astype(np.float64)
+
+
+class Outcome(NamedTuple):
+    """One scored positive: its rank in the order of each of ``METHODS``, and how much was known before it came."""
+
+    ranks: dict[str, int]
+    best: list[int]
+    diversity: float
+    user_positives: int
+    item_positives: int
+
+
+class PrequentialEvaluator:
+    """Scores positives that are about to be learned, and learns the merge from them.
+
+    Call ``score`` after everything before the event was learned and BEFORE its ids are added to the learner. Which
+    events are scored is the caller's choice. One call costs about one pass over the item table: 0.5 ms at 8,000 items
+    of 64 dimensions.
+    """
+
+    def __init__(self, learner: Learner, *, window: int = 5000) -> None:
+        self._learner = learner
+        self.scored = 0
+        self._totals = np.zeros((len(METHODS), len(METRICS)))
+        self._diversity_total = 0.0
+        self._recommended: set[int] = set()
+        self._segments: dict[str, list[float]] = {}
+        self._window_ranks = np.zeros((window, len(METHODS)), np.int32)
+        self._window_lists = np.full((window, LIST_LENGTH), -1, np.int32)
+
+    def score(self, user_id: str, item_id: str) -> Outcome:
+        """Rank the item for the user, count it, and take a step of the merge when it stood near the top.
+
+        NOT safe to repeat: it counts again. Raises ``FloatingPointError`` when a score is not finite.
+        """
+        learner = self._learner
+        user, item, size = learner.users.row(user_id), learner.items.row(item_id), len(learner.items)
+        outcome = Outcome(
+            ranks=dict.fromkeys(METHODS, MISS),
+            best=[],
+            diversity=0.0,
+            user_positives=0 if user is None else learner.positives_of(user),
+            item_positives=0 if item is None else int(learner.popularity.counts(size)[item]),
+        )
+        if size:
+            outcome = self._rank(user, item, outcome)
+        self._count(outcome)
+        return outcome
+
+    def _rank(self, user: int | None, item: int | None, outcome: Outcome) -> Outcome:
+        learner = self._learner
+        features, neighbours = candidate_features(learner, user)
+        scores = method_scores(learner, features, neighbours)
+        served = scores["served"]
+        if not np.isfinite(served).all():
+            raise FloatingPointError("a score is not finite: every ranking would be meaningless")
+        allowed = np.ones(len(served), dtype=bool)
+        if user is not None:
+            allowed[learner.seen(user)] = False
+            allowed[learner.hidden(user)] = False
+        best = _best(np.where(allowed, served, -np.inf), min(CANDIDATES, int(allowed.sum())))
+        ranks = outcome.ranks
+        if item is not None and allowed[item]:
+            for name, values in scores.items():
+                ranks[name] = int(np.count_nonzero((values >= values[item]) & allowed))
+            position = np.flatnonzero(best == item)
+            if len(position):
+                learner.merge.learn(features[best].astype(np.float64), int(position[0]))
+        shown = best[:LIST_LENGTH]
+        return outcome._replace(ranks=ranks, best=shown.tolist(), diversity=_diversity(learner.item_vectors(shown)))
+
+    def _count(self, outcome: Outcome) -> None:
+        ranks = np.array([outcome.ranks[name] for name in METHODS], dtype=np.int32)
+        metrics = metrics_of(ranks)
+        self._totals += metrics
+        slot = self.scored % len(self._window_ranks)
+        self._window_ranks[slot] = ranks
+        self._window_lists[slot] = -1
+        self._window_lists[slot, : len(outcome.best)] = outcome.best
+        self._recommended.update(outcome.best)
+        self._diversity_total += outcome.diversity
+        for name in segments_of(outcome.user_positives, outcome.item_positives):
+            segment = self._segments.setdefault(name, [0.0] * (1 + len(METRICS)))
+            segment[0] += 1
+            for position, value in enumerate(metrics[0], start=1):
+                segment[position] += float(value)
+        self.scored += 1
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    def totals(self) -> dict[str, dict[str, float]]:
+        """Return each metric of each method over everything scored: ``totals()["recall10"]["served"]``."""
+        return _by_metric(self._totals / max(self.scored, 1))
+
+    def window(self) -> dict[str, dict[str, float]]:
+        """Return the same over the newest scored positives only."""
+        ranks = self._window_ranks[: self.scored]
+        return _by_metric(metrics_of(ranks).mean(axis=0) if len(ranks) else np.zeros_like(self._totals))
+
+    def precision10(self) -> float:
+        """Return precision@10 of what is served, over everything scored; one positive is sought, so recall / 10."""
+        return self.totals()["recall10"]["served"] / LIST_LENGTH
+
+    def coverage10(self, *, window: bool = False) -> float:
+        """Return the share of known items that stood in some list."""
+        lists = self._window_lists[: self.scored]
+        shown = len(np.unique(lists[lists >= 0])) if window else len(self._recommended)
+        return shown / max(len(self._learner.items), 1)
+
+    def diversity10(self) -> float:
+        """Return the mean cosine distance between the items of a list."""
+        return self._diversity_total / max(self.scored, 1)
+
+    def segments(self) -> dict[str, dict[str, float]]:
+        """Return count and metrics of what is served per segment, by name."""
+        return {
+            name: {"scored": sums[0]}
+            | {metric: value / sums[0] for metric, value in zip(METRICS, sums[1:], strict=True)}
+            for name, sums in sorted(self._segments.items())
+        }
+
+    def alarm(self) -> bool:
+        """Whether what is served is no better than decayed popularity in the window: something is wrong."""
+        if self.scored < ALARM_NEEDS:
+            return False
+        recall = self.window()["recall10"]
+        return recall["served"] <= recall["popularity_decayed"]
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
+        arrays: Arrays = {
+            "totals": self._totals.copy(),
+            "window_ranks": self._window_ranks.copy(),
+            "window_lists": self._window_lists.copy(),
+            "recommended": np.array(sorted(self._recommended), dtype=np.int32),
+        }
+        facts = {
+            "scored": self.scored,
+            "diversity_total": self._diversity_total,
+            "segments": {name: list(sums) for name, sums in self._segments.items()},
+        }
+        return arrays, facts
+
+    @classmethod
+    def from_state(
+        cls, learner: Learner, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
+    ) -> PrequentialEvaluator:
+        """Return an evaluator that goes on from a state."""
+        evaluator = cls(learner, window=len(arrays["window_ranks"]))
+        evaluator.scored = facts["scored"]
+        evaluator._diversity_total = facts["diversity_total"]
+        evaluator._segments = {name: list(sums) for name, sums in facts["segments"].items()}
+        evaluator._totals = np.array(arrays["totals"])
+        evaluator._window_ranks = np.array(arrays["window_ranks"])
+        evaluator._window_lists = np.array(arrays["window_lists"])
+        evaluator._recommended = set(arrays["recommended"].tolist())
+        return evaluator
+
+
+def candidate_features(learner: Learner, user: int | None) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Return ``ranking.FEATURES`` of every known item, (size, 6) float32, and the rows of neighbours.
+
+    ``user`` is ``None`` for someone never seen before. Only neighbours of recent items have transitions above zero.
+    """
+    settings, size = learner.settings, len(learner.items)
+    d = settings.dimension
+    directions = np.zeros((d, 2), dtype=np.float32)
+    features = np.zeros((size, len(ranking.FEATURES)), dtype=np.float32)
+    neighbours = np.zeros(0, dtype=np.intp)
+    if user is not None:
+        recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
+        in_context = recent[: settings.context_length]
+        weights = np.float32(settings.context_decay) ** np.arange(len(in_context), dtype=np.float32)
+        directions[:, 0] = learner.head * (weights @ learner.contexts(in_context))
+        directions[:, 1] = learner.head * learner.user_embedding(user)
+        t_all, t_last = learner.transitions.features(recent, size)
+        neighbours = np.flatnonzero(t_all)
+        features[neighbours, ranking.TRANSITIONS] = ranking.transition_feature(t_all[neighbours])
+        features[neighbours, ranking.TRANSITIONS_LAST] = ranking.transition_feature(t_last[neighbours])
+    products = learner.item_table.weights[:size] @ directions
+    features[:, ranking.CONTEXT] = products[:, 0] + learner.biases()
+    features[:, ranking.EMBEDDING] = products[:, 1]
+    features[:, [ranking.POPULARITY_FAST, ranking.POPULARITY_SLOW]] = learner.popularity_columns()
+    return features, neighbours
+
+
+def method_scores(
+    learner: Learner, features: NDArray[np.float32], neighbours: NDArray[np.intp]
+) -> dict[str, NDArray[Any]]:
+    """Return the scores of all items by each of ``METHODS``."""
+    w = learner.merge.weights.astype(np.float32)
+    without_p = features[:, : ranking.TRANSITIONS] @ w[: ranking.TRANSITIONS]
+    inner = without_p + w[ranking.EMBEDDING] * features[:, ranking.EMBEDDING]
+    served = inner.copy()
+    columns = [ranking.TRANSITIONS, ranking.TRANSITIONS_LAST]
+    served[neighbours] += features[neighbours][:, columns] @ w[columns]
+    return {
+        "served": served,
+        "context": inner,
+        "context_without_p": without_p,
+        "gmf": features[:, ranking.EMBEDDING] + learner.biases(),
+        "popularity": learner.popularity.counts(len(features)),
+        "popularity_decayed": features[:, ranking.POPULARITY_FAST],
+        "transitions": features[:, ranking.TRANSITIONS],
+    }
+
+
+def segments_of(user_positives: int, item_positives: int) -> list[str]:
+    """Return the segments of a positive: new or known user and item, and the how manieth positive of the user it is."""
+    user = "new" if user_positives < NEW_USER_POSITIVES else "known"
+    item = "new" if item_positives < NEW_ITEM_POSITIVES else "known"
+    nth = user_positives + 1
+    # Beyond 8, segments double: 9-16, 17-32, ...
+    band = str(nth) if nth <= 8 else f"{2 ** (math.ceil(math.log2(nth)) - 1) + 1}-{2 ** math.ceil(math.log2(nth))}"
+    return [f"{user}_user/{item}_item", f"event_{band}"]
+
+
+def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Return the positions of the best scores, best first; equal ones in order of position."""
+    if count == 0:
+        return np.zeros(0, dtype=np.intp)
+    threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
+    candidates = np.flatnonzero(scores >= threshold)
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
+
+
+def _diversity(vectors: NDArray[np.float32]) -> float:
+    if len(vectors) < 2:
+        return 0.0
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    n = len(unit)
+    return float(1.0 - ((unit @ unit.T).sum() - n) / (n * (n - 1)))
+
+
+def _by_metric(figures: NDArray[np.float64]) -> dict[str, dict[str, float]]:
+    return {
+        metric: {method: float(figures[row, column]) for row, method in enumerate(METHODS)}
+        for column, metric in enumerate(METRICS)
+    }

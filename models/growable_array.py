@@ -1,0 +1,50 @@
+"""Arrays that grow without being copied: their address range is reserved once, memory comes as rows are touched."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+# The most rows an array can ever have: enough for every user of a large site, and far from the end of 47-bit addresses.
+MAX_ROWS = 1 << 26
+
+# Python 3.11's mmap has no name for it. Reserving is then no promise of memory, whatever the overcommit heuristic says.
+_NORESERVE = 0x4000 if sys.platform == "linux" else 0
+
+
+class GrowableArray:
+    """Rows of one shape and type, zero until written, that never move in memory.
+
+    ``rows`` is the (capacity, *row_shape) view; views taken earlier stay valid and see the same memory.
+    """
+
+    def __init__(self, capacity: int, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        kind = np.dtype(dtype)
+        row_bytes = kind.itemsize * int(np.prod(row_shape, dtype=np.int64))
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+        reserved = mmap.mmap(-1, max(row_bytes, 1) * MAX_ROWS, flags=flags)
+        self._all: NDArray[Any] = np.frombuffer(reserved, dtype=kind, count=row_bytes // kind.itemsize * MAX_ROWS)
+        self._all = self._all.reshape(MAX_ROWS, *row_shape)
+        self.rows = self._all[:0]
+        self.grow(capacity)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that may be used."""
+        return len(self.rows)
+
+    def grow(self, capacity: int) -> None:
+        """Raise the capacity; old rows keep their bits and their place. ``ValueError`` beyond ``MAX_ROWS``."""
+        if capacity > MAX_ROWS:
+            raise ValueError(f"a table can have {MAX_ROWS} rows, not {capacity}")
+        if capacity > self.capacity:
+            self.rows = self._all[:capacity]
+
+
+def grown_capacity(capacity: int, needed: int) -> int:
+    """Return the capacity after one growth: 10 % more, or as much as is needed."""
+    return max(capacity + capacity // 10, needed)

@@ -1,0 +1,397 @@
+"""The learner: everything that changes with a positive, and nothing that talks to the outside.
+
+The live trainer, initial training and the benchmarks all learn through it, so they learn the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.embedding_table import EmbeddingTable, initial_row
+from models.growable_array import GrowableArray, grown_capacity
+from models.learning_kernel import (
+    POSITIVE,
+    HistoryArrays,
+    PoolArrays,
+    Positives,
+    Steps,
+    TableArrays,
+    TouchedArrays,
+    learn_positives,
+    newest_first,
+)
+from models.merge import Merge
+from models.model_settings import ModelSettings
+from models.popularity import Popularity
+from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
+from models.transitions import Transitions
+from models.vocabulary import Vocabulary
+
+RECENT_KEPT = 50
+SEEN_KEPT = 10_000
+INITIAL_CAPACITY = 1024
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def event_seed(event_id: str) -> int:
+    """Return the seed of all random choices of an event, 64 bits: a hash that no process or platform changes."""
+    return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little")
+
+
+class Touched(NamedTuple):
+    """Rows changed since last asked. ``positives`` were learned from; ``others`` changed as negatives or context only.
+
+    The edges of any touched item may have changed too.
+    """
+
+    users: NDArray[np.int32]
+    positives: NDArray[np.int32]
+    others: NDArray[np.int32]
+
+
+class Learner:
+    """The model and its memories, growing by one row at a time.
+
+    Rows of users and items are given by ``add_user`` and ``add_item``; positives are learned by ``learn``. Whatever is
+    learned depends only on the settings, the ids and the order of events: not on capacities, nor on how events are
+    batched.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, *, user_capacity: int = INITIAL_CAPACITY, item_capacity: int = INITIAL_CAPACITY
+    ) -> None:
+        self.settings = settings
+        self.users = Vocabulary()
+        self.items = Vocabulary()
+        self.user_growths = 0
+        self.item_growths = 0
+        self.events_learned = 0
+        self.merge = Merge()
+        d = settings.dimension
+        self.head: NDArray[np.float32] = np.ones(d, dtype=np.float32)
+        self.user_table = EmbeddingTable(d, user_capacity)
+        self.item_table = EmbeddingTable(d, item_capacity)
+        self.context_table = EmbeddingTable(d, item_capacity)
+        self._biases = GrowableArray(item_capacity, (), np.float32)
+        self.popularity = Popularity(settings.fast_decay, settings.slow_decay, item_capacity)
+        self.transitions = Transitions(settings.edges, item_capacity)
+        self._rings = GrowableArray(user_capacity, (RECENT_KEPT,), np.int32)
+        self._totals = GrowableArray(user_capacity, (), np.int64)
+        self._pool = PoolArrays(
+            np.zeros(settings.recent_pool, np.int32), np.zeros(settings.recent_pool, np.int32), np.zeros(1, np.int64)
+        )
+        self._user_marks = GrowableArray(user_capacity, (), np.uint8)
+        self._item_marks = GrowableArray(item_capacity, (), np.uint8)
+        self._touched_users = GrowableArray(user_capacity, (), np.int32)
+        self._touched_items = GrowableArray(item_capacity, (), np.int32)
+        self._touched_sizes = np.zeros(2, np.int64)
+        # Insertion-ordered, one per user row: item row → whether it was learned as a positive.
+        self._seen: list[dict[int, bool]] = []
+        self._hidden: dict[int, dict[int, bool]] = {}
+
+    # --- rows -------------------------------------------------------------------------------------------------------
+
+    @property
+    def user_capacity(self) -> int:
+        """User rows allocated."""
+        return self.user_table.capacity
+
+    @property
+    def item_capacity(self) -> int:
+        """Item rows allocated."""
+        return self.item_table.capacity
+
+    def add_user(self, user_id: str) -> int:
+        """Return the row of a user, giving him the next one, all zero, on first sight. Safe to repeat."""
+        row = self.users.add(user_id)
+        if row == len(self._seen):
+            self._seen.append({})
+            if row == self.user_capacity:
+                self.grow_users(grown_capacity(row, row + 1))
+        return row
+
+    def add_item(self, item_id: str) -> int:
+        """Return the row of an item, giving it the next one on first sight. Safe to repeat."""
+        row = self.items.row(item_id)
+        if row is None:
+            row = self.items.add(item_id)
+            if row == self.item_capacity:
+                self.grow_items(grown_capacity(row, row + 1))
+            d, scale = self.settings.dimension, self.settings.initial_scale
+            self.item_table.weights[row] = initial_row(self.settings.seed, "item", item_id, d, scale)
+            self.context_table.weights[row] = initial_row(self.settings.seed, "context", item_id, d, scale)
+        return row
+
+    def grow_users(self, capacity: int) -> None:
+        """Raise the capacity for users; rows that exist keep their bits and their place."""
+        self.user_growths += 1
+        self.user_table.grow(capacity)
+        for array in (self._rings, self._totals, self._user_marks, self._touched_users):
+            array.grow(capacity)
+
+    def grow_items(self, capacity: int) -> None:
+        """Raise the capacity for items; rows that exist keep their bits and their place."""
+        self.item_growths += 1
+        for grows in (self.item_table, self.context_table, self.popularity, self.transitions):
+            grows.grow(capacity)
+        for array in (self._biases, self._item_marks, self._touched_items):
+            array.grow(capacity)
+
+    # --- what a user has consumed -----------------------------------------------------------------------------------
+
+    def has_seen(self, user: int, item: int) -> bool:
+        """Whether the user has consumed the item, as far as is remembered."""
+        return item in self._seen[user]
+
+    def has_learned(self, user: int, item: int) -> bool:
+        """Whether the user consumed the item as a positive, as far as is remembered: a pair is learned once."""
+        return self._seen[user].get(item, False)
+
+    def mark_seen(self, user: int, item: int, *, learned: bool = False) -> None:
+        """Remember that the user consumed the item; beyond ``SEEN_KEPT`` the oldest is forgotten. Safe to repeat."""
+        seen = self._seen[user]
+        _remember(seen, item, learned or seen.get(item, False))
+
+    def hide(self, user: int, item: int) -> None:
+        """Remember that the user rejected the item. Safe to repeat."""
+        _remember(self._hidden.setdefault(user, {}), item, True)
+
+    def seen(self, user: int) -> list[int]:
+        """Return the item rows a user has consumed, oldest first."""
+        return list(self._seen[user])
+
+    def hidden(self, user: int) -> list[int]:
+        """Return the item rows a user has rejected, oldest first."""
+        return list(self._hidden.get(user, ()))
+
+    def positives_of(self, user: int) -> int:
+        """Return how many positives of a user were learned."""
+        return int(self._totals.rows[user])
+
+    def recent(self, user: int, limit: int = RECENT_KEPT) -> NDArray[np.int32]:
+        """Return a user's newest positives, NEWEST FIRST, at most ``limit``."""
+        out = np.zeros(min(limit, RECENT_KEPT), np.int32)
+        return out[: newest_first(self._histories(), user, out)]
+
+    # --- learning ---------------------------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        users: Sequence[int] | NDArray[np.int32],
+        items: Sequence[int] | NDArray[np.int32],
+        strengths: Sequence[float] | NDArray[np.float32],
+        seeds: Sequence[int] | NDArray[np.uint64],
+        known_items: Sequence[int] | NDArray[np.int64],
+    ) -> None:
+        """Learn positives strictly one after another; all arguments have length n.
+
+        ``users``, ``items``: rows. ``strengths`` scale the steps. ``seeds``: ``event_seed``s. ``known_items``: how many
+        item rows there were when each event arrived, its own included. NOT safe to repeat: it learns again.
+        """
+        self._learn(
+            Positives(
+                np.asarray(users, np.int32),
+                np.asarray(items, np.int32),
+                np.asarray(strengths, np.float32),
+                np.asarray(seeds, np.uint64),
+                np.asarray(known_items, np.int64),
+            ),
+            self._steps(),
+        )
+        self.events_learned += len(users)
+
+    def forget_histories(self) -> None:
+        """Empty every user's recent positives and the recent pool, before a history is learned once more."""
+        self._totals.rows[: len(self.users)] = 0
+        self._pool.total[:] = 0
+
+    def learn_again(self, positives: Positives, pass_number: int, rate: float) -> None:
+        """Learn positives of an earlier pass once more, at ``rate`` times the step, with other negatives.
+
+        Histories advance as in the first pass; popularity and transitions do not.
+        """
+        seeds = positives.seeds ^ np.uint64(event_seed(f"pass {pass_number}"))
+        known_items = np.full_like(positives.known_items, len(self.items))
+        steps = self._steps()
+        steps = steps._replace(rate=rate * steps.rate, bias_rate=rate * steps.bias_rate, remember=False)
+        self._learn(positives._replace(seeds=seeds, known_items=known_items), steps)
+
+    def _steps(self) -> Steps:
+        s = self.settings
+        return Steps(
+            context_length=s.context_length,
+            context_decay=s.context_decay,
+            negatives=s.negatives,
+            rate=s.learning_rate,
+            offset=s.step_offset,
+            bias_rate=s.bias_rate,
+            l2=s.l2,
+            transition_length=TRANSITION_LENGTH,
+            transition_decay=TRANSITION_DECAY,
+            remember=True,
+        )
+
+    def _learn(self, positives: Positives, steps: Steps) -> None:
+        learn_positives(
+            positives,
+            TableArrays(
+                self.user_table.weights,
+                self.item_table.weights,
+                self.context_table.weights,
+                self._biases.rows,
+                self.head,
+                self.user_table.accumulators,
+                self.item_table.accumulators,
+                self.context_table.accumulators,
+            ),
+            self._histories(),
+            self.popularity.arrays(),
+            self.transitions.arrays(),
+            self._pool,
+            TouchedArrays(
+                self._user_marks.rows,
+                self._item_marks.rows,
+                self._touched_users.rows,
+                self._touched_items.rows,
+                self._touched_sizes,
+            ),
+            steps,
+        )
+
+    def _histories(self) -> HistoryArrays:
+        return HistoryArrays(self._rings.rows, self._totals.rows)
+
+    # --- what is published ------------------------------------------------------------------------------------------
+
+    def take_touched(self) -> Touched:
+        """Return the rows changed since last asked, in order of first change, and start anew."""
+        users = self._touched_users.rows[: self._touched_sizes[0]].copy()
+        items = self._touched_items.rows[: self._touched_sizes[1]].copy()
+        positive = (self._item_marks.rows[items] & POSITIVE) != 0
+        self._user_marks.rows[users] = 0
+        self._item_marks.rows[items] = 0
+        self._touched_sizes[:] = 0
+        return Touched(users, items[positive], items[~positive])
+
+    def user_embedding(self, user: int) -> NDArray[np.float32]:
+        """Return a copy of a user's embedding, (d,)."""
+        return self.user_table.weights[user].copy()
+
+    def item_vectors(self, rows: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
+        """Return what the index holds for these items, (n, d + 1): head * embedding, then bias."""
+        return np.hstack([self.item_table.weights[rows] * self.head, self._biases.rows[rows, None]])
+
+    def contexts(self, rows: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
+        """Return the context embeddings of these items, (n, d)."""
+        return self.context_table.weights[rows].copy()
+
+    def biases(self) -> NDArray[np.float32]:
+        """Return the biases of all items, (size,); a view."""
+        return self._biases.rows[: len(self.items)]
+
+    def popularity_columns(self) -> NDArray[np.float32]:
+        """Return log popularity of all items, (size, 2): fast, slow."""
+        return self.popularity.columns(len(self.items))
+
+    def neighbours(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the rows that tend to follow an item and the weights of its edges, strongest first."""
+        return self.transitions.neighbours(item)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return (arrays, facts): copies of everything needed to go on bit by bit; facts are JSON-able.
+
+        Which rows are touched is not part of it: whoever keeps a state has published, or kept in an outbox, all that
+        ``take_touched`` told.
+        """
+        m, n = len(self.users), len(self.items)
+        seen_sizes = np.fromiter(map(len, self._seen), np.int64, m)
+        arrays: Arrays = {
+            "head": self.head.copy(),
+            "user_embeddings": self.user_table.weights[:m].copy(),
+            "user_accumulators": self.user_table.accumulators[:m].copy(),
+            "item_embeddings": self.item_table.weights[:n].copy(),
+            "item_accumulators": self.item_table.accumulators[:n].copy(),
+            "context_embeddings": self.context_table.weights[:n].copy(),
+            "context_accumulators": self.context_table.accumulators[:n].copy(),
+            "item_biases": self.biases().copy(),
+            "recent_rings": self._rings.rows[:m].copy(),
+            "recent_totals": self._totals.rows[:m].copy(),
+            "seen_sizes": seen_sizes,
+            "seen_items": np.fromiter(chain.from_iterable(self._seen), np.int32, int(seen_sizes.sum())),
+            "seen_learned": np.fromiter(
+                chain.from_iterable(seen.values() for seen in self._seen), np.bool_, int(seen_sizes.sum())
+            ),
+            "pool_items": self._pool.items.copy(),
+            "pool_users": self._pool.users.copy(),
+            "pool_total": self._pool.total.copy(),
+            "merge_weights": self.merge.weights.copy(),
+            "merge_hessian": self.merge.hessian.copy(),
+        }
+        arrays |= {f"popularity_{name}": array for name, array in self.popularity.state(n).items()}
+        arrays |= {f"transition_{name}": array for name, array in self.transitions.state(n).items()}
+        facts = {
+            "user_ids": list(self.users.ids),
+            "item_ids": list(self.items.ids),
+            "user_growths": self.user_growths,
+            "item_growths": self.item_growths,
+            "user_capacity": self.user_capacity,
+            "item_capacity": self.item_capacity,
+            "events_learned": self.events_learned,
+            "hidden": {str(user): list(items) for user, items in self._hidden.items()},
+        }
+        return arrays, facts
+
+    @classmethod
+    def from_state(
+        cls, settings: ModelSettings, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]
+    ) -> Learner:
+        """Return a learner that goes on from a state. The settings must be those it was made with."""
+        learner = cls(settings, user_capacity=facts["user_capacity"], item_capacity=facts["item_capacity"])
+        learner.users = Vocabulary(facts["user_ids"])
+        learner.items = Vocabulary(facts["item_ids"])
+        m, n = len(learner.users), len(learner.items)
+        learner.user_growths = facts["user_growths"]
+        learner.item_growths = facts["item_growths"]
+        learner.events_learned = facts["events_learned"]
+        learner.head = np.array(arrays["head"], np.float32)
+        for table, name, size in (
+            (learner.user_table, "user", m),
+            (learner.item_table, "item", n),
+            (learner.context_table, "context", n),
+        ):
+            table.weights[:size] = arrays[f"{name}_embeddings"]
+            table.accumulators[:size] = arrays[f"{name}_accumulators"]
+        learner._biases.rows[:n] = arrays["item_biases"]
+        learner._rings.rows[:m] = arrays["recent_rings"]
+        learner._totals.rows[:m] = arrays["recent_totals"]
+        ends = np.cumsum(arrays["seen_sizes"]).tolist()
+        seen = list(zip(arrays["seen_items"].tolist(), arrays["seen_learned"].tolist(), strict=True))
+        learner._seen = [dict(seen[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        learner._hidden = {int(user): dict.fromkeys(items, True) for user, items in facts["hidden"].items()}
+        learner._pool.items[:] = arrays["pool_items"]
+        learner._pool.users[:] = arrays["pool_users"]
+        learner._pool.total[:] = arrays["pool_total"]
+        learner.merge.weights = np.array(arrays["merge_weights"])
+        learner.merge.hessian = np.array(arrays["merge_hessian"])
+        learner.popularity.restore(_with_prefix(arrays, "popularity_"))
+        learner.transitions.restore(_with_prefix(arrays, "transition_"))
+        return learner
+
+
+def _remember(items: dict[int, bool], item: int, value: bool) -> None:
+    items[item] = value
+    if len(items) > SEEN_KEPT:
+        del items[next(iter(items))]
+
+
+def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,342 @@
+"""Learning, one positive after another, on the memory of the tables.
+
+The gradient is derived by hand; PyTorch's autograd is the oracle in the tests. Per-event autograd is 50 to 100 times
+slower, and mini-batches of a bursty stream lose quality or diverge.
+
+Every compiled function and every constant it uses lives in this file: numba keeps machine code until THIS file changes
+and would not notice a change elsewhere.
+
+For a positive (u, i): x = p_u + sum_k decay**k c_{recent k}; logits = head . (x * q_j) + b_j over i and sampled
+negatives j; loss = cross entropy of i. Row-wise Adagrad (one accumulator per row) decides every step but the biases'.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled import compiled
+from models.popularity import PopularityArrays
+from models.transitions import TransitionArrays
+
+POSITIVE = 1
+MERELY_TOUCHED = 2
+
+LANDMARK_MOVES_AT = 1e100
+
+# Counts of an item's edges decay with each visit of the item; the edge back from it gains half of the edge to it.
+VISIT_DECAY = 0.999
+BACKWARD = 0.5
+
+
+class TableArrays(NamedTuple):
+    """Embeddings p, q, c (capacity, d), item biases (capacity,), the head (d,), and accumulators (capacity,)."""
+
+    users: NDArray[np.float32]
+    items: NDArray[np.float32]
+    contexts: NDArray[np.float32]
+    biases: NDArray[np.float32]
+    head: NDArray[np.float32]
+    user_accumulators: NDArray[np.float32]
+    item_accumulators: NDArray[np.float32]
+    context_accumulators: NDArray[np.float32]
+
+
+class HistoryArrays(NamedTuple):
+    """Each user's newest positives: a ring (capacity, length) int32, and how many there ever were (capacity,) int64."""
+
+    rings: NDArray[np.int32]
+    totals: NDArray[np.int64]
+
+
+class PoolArrays(NamedTuple):
+    """The newest positives of all users: rings (length,) int32 of item and user, and their total (1,) int64."""
+
+    items: NDArray[np.int32]
+    users: NDArray[np.int32]
+    total: NDArray[np.int64]
+
+
+class TouchedArrays(NamedTuple):
+    """Rows changed since last asked: a mark per row, the marked rows in order, how many (users, items) there are."""
+
+    user_marks: NDArray[np.uint8]
+    item_marks: NDArray[np.uint8]
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+
+
+class Steps(NamedTuple):
+    """What decides a step.
+
+    ``remember``: popularity and transitions advance too (only in a first pass). An item follows each of the
+    ``transition_length`` newest positives, an older one by ``transition_decay`` less.
+    """
+
+    context_length: int
+    context_decay: float
+    negatives: int
+    rate: float
+    offset: float
+    bias_rate: float
+    l2: float
+    transition_length: int
+    transition_decay: float
+    remember: bool
+
+
+class Positives(NamedTuple):
+    """Positives in order of arrival, all (n,).
+
+    ``seeds`` uint64 decide the negatives; ``known_items`` int64: item rows there were when each arrived, its own
+    included.
+    """
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    strengths: NDArray[np.float32]
+    seeds: NDArray[np.uint64]
+    known_items: NDArray[np.int64]
+
+
+@compiled
+def _draw(state: NDArray[np.uint64], bound: int) -> int:
+    """Return a number below ``bound`` (splitmix64, then multiply and shift)."""
+    state[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = state[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return int(((z >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
+
+
+@compiled
+def newest_first(histories: HistoryArrays, user: int, out: NDArray[np.int32]) -> int:
+    """Write a user's newest positives into ``out`` and return how many there are (at most its length)."""
+    length = histories.rings.shape[1]
+    total = histories.totals[user]
+    count = min(total, min(length, len(out)))
+    for k in range(count):
+        out[k] = histories.rings[user, (total - 1 - k) % length]
+    return count
+
+
+@compiled
+def _sample(
+    pool: PoolArrays, user: int, item: int, known: int, count: int, random: NDArray[np.uint64], out: NDArray[np.int32]
+) -> int:
+    """Write the positive, then its negatives, into ``out``; return how many. Half are recent positives, half uniform.
+
+    Recent ones of the same user are left out: his last items are what he likes, not what he passed over.
+    """
+    out[0] = item
+    size = 1
+    recent = min(pool.total[0], len(pool.items))
+    for draw in range(count):
+        if draw % 2 == 0:
+            if recent == 0:
+                continue
+            slot = _draw(random, recent)
+            negative = pool.items[slot]
+            if pool.users[slot] == user:
+                continue
+        else:
+            negative = np.int32(_draw(random, known))
+        if negative != item:
+            out[size] = negative
+            size += 1
+    return size
+
+
+@compiled
+def softmax_gradient(
+    x: NDArray[np.float32],
+    items: NDArray[np.float32],
+    biases: NDArray[np.float32],
+    candidates: NDArray[np.int32],
+    slopes: NDArray[np.float32],
+    gradient: NDArray[np.float32],
+) -> None:
+    """Differentiate the cross entropy of the first candidate under logits x . q_j + b_j.
+
+    Writes d loss / d logit into ``slopes`` (n,) and d loss / d x into ``gradient`` (d,). The gradient of q_j is
+    slopes[j] x, of b_j slopes[j].
+    """
+    d = len(x)
+    highest = np.float32(-np.inf)
+    for position in range(len(candidates)):
+        row = candidates[position]
+        logit = biases[row]
+        for f in range(d):
+            logit += x[f] * items[row, f]
+        slopes[position] = logit
+        highest = max(highest, logit)
+    total = np.float32(0.0)
+    for position in range(len(candidates)):
+        slopes[position] = np.exp(slopes[position] - highest)
+        total += slopes[position]
+    for position in range(len(candidates)):
+        slopes[position] /= total
+    slopes[0] -= np.float32(1.0)
+    gradient[:] = 0.0
+    for position in range(len(candidates)):
+        row = candidates[position]
+        slope = slopes[position]
+        for f in range(d):
+            gradient[f] += slope * items[row, f]
+
+
+@compiled
+def _adagrad(
+    table: NDArray[np.float32],
+    accumulators: NDArray[np.float32],
+    row: int,
+    slope: np.float32,
+    direction: NDArray[np.float32],
+    strength: float,
+    steps: Steps,
+) -> None:
+    """Step a row along slope * direction + l2 * row, at the rate that its accumulated mean squared gradient leaves."""
+    d = table.shape[1]
+    l2 = np.float32(steps.l2)
+    squares = np.float32(0.0)
+    for f in range(d):
+        g = slope * direction[f] + l2 * table[row, f]
+        squares += g * g
+    accumulators[row] += squares / np.float32(d)
+    rate = np.float32(strength * steps.rate / (steps.offset + np.sqrt(accumulators[row])))
+    for f in range(d):
+        table[row, f] -= rate * (slope * direction[f] + l2 * table[row, f])
+
+
+@compiled
+def _mark(touched: TouchedArrays, item: int, mark: int) -> None:
+    if touched.item_marks[item] == 0:
+        touched.items[touched.sizes[1]] = item
+        touched.sizes[1] += 1
+    touched.item_marks[item] |= mark
+
+
+@compiled
+def _count_positive(popularity: PopularityArrays, item: int, size: int) -> None:
+    """Count one learned positive of ``item``; ``size``: items known."""
+    popularity.counts[item] += 1
+    for column in range(2):
+        decay = popularity.decays[column]
+        popularity.units[column] /= decay
+        popularity.masses[column] = popularity.masses[column] * decay + 1.0
+        popularity.decayed[item, column] += popularity.units[column]
+        if popularity.units[column] > LANDMARK_MOVES_AT:
+            for row in range(size):
+                popularity.decayed[row, column] /= popularity.units[column]
+            popularity.units[column] = 1.0
+
+
+@compiled
+def _strengthen(memory: TransitionArrays, source: int, target: int, amount: float) -> None:
+    degree = memory.degrees[source]
+    for slot in range(degree):
+        if memory.neighbours[source, slot] == target:
+            memory.weights[source, slot] += amount
+            return
+    if degree < memory.neighbours.shape[1]:
+        memory.neighbours[source, degree] = target
+        memory.weights[source, degree] = amount
+        memory.degrees[source] = degree + 1
+        return
+    weakest = 0
+    for slot in range(1, degree):
+        if memory.weights[source, slot] < memory.weights[source, weakest]:
+            weakest = slot
+    if memory.weights[source, weakest] <= amount:
+        memory.neighbours[source, weakest] = target
+        memory.weights[source, weakest] = amount
+
+
+@compiled
+def _visit(memory: TransitionArrays, item: int, recent: NDArray[np.int32], count: int, decay: float) -> None:
+    """Let ``item`` follow the first ``count`` of ``recent``, newest first."""
+    for slot in range(memory.degrees[item]):
+        memory.weights[item, slot] *= VISIT_DECAY
+    memory.visits[item] = memory.visits[item] * VISIT_DECAY + 1.0
+    amount = 1.0
+    for k in range(count):
+        _strengthen(memory, recent[k], item, amount)
+        _strengthen(memory, item, recent[k], amount * BACKWARD)
+        amount *= decay
+
+
+@compiled
+def learn_positives(
+    positives: Positives,
+    tables: TableArrays,
+    histories: HistoryArrays,
+    popularity: PopularityArrays,
+    transitions: TransitionArrays,
+    pool: PoolArrays,
+    touched: TouchedArrays,
+    steps: Steps,
+) -> None:
+    """Learn positives strictly one after another; the result does not depend on how a stream is cut into calls."""
+    d = tables.items.shape[1]
+    x = np.empty(d, np.float32)
+    gradient = np.empty(d, np.float32)
+    candidates = np.empty(steps.negatives + 1, np.int32)
+    slopes = np.empty(steps.negatives + 1, np.float32)
+    recent = np.empty(max(steps.context_length, steps.transition_length), np.int32)
+    random = np.empty(1, np.uint64)
+    for event in range(len(positives.users)):
+        user = positives.users[event]
+        item = positives.items[event]
+        strength = positives.strengths[event]
+        random[0] = positives.seeds[event]
+        count = newest_first(histories, user, recent)
+        context = min(count, steps.context_length)
+
+        for f in range(d):
+            x[f] = tables.users[user, f]
+        weight = np.float32(1.0)
+        for k in range(context):
+            for f in range(d):
+                x[f] += weight * tables.contexts[recent[k], f]
+            weight *= np.float32(steps.context_decay)
+        for f in range(d):
+            x[f] *= tables.head[f]
+
+        known = positives.known_items[event]
+        size = _sample(pool, user, item, known, steps.negatives, random, candidates)
+        softmax_gradient(x, tables.items, tables.biases, candidates[:size], slopes, gradient)
+        for f in range(d):
+            gradient[f] *= tables.head[f]
+
+        for position in range(size):
+            row = candidates[position]
+            _adagrad(tables.items, tables.item_accumulators, row, slopes[position], x, strength, steps)
+            tables.biases[row] -= np.float32(steps.bias_rate) * strength * slopes[position]
+            _mark(touched, row, POSITIVE if position == 0 else MERELY_TOUCHED)
+        _adagrad(tables.users, tables.user_accumulators, user, np.float32(1.0), gradient, strength, steps)
+        weight = np.float32(1.0)
+        for k in range(context):
+            _adagrad(tables.contexts, tables.context_accumulators, recent[k], weight, gradient, strength, steps)
+            weight *= np.float32(steps.context_decay)
+        if touched.user_marks[user] == 0:
+            touched.user_marks[user] = 1
+            touched.users[touched.sizes[0]] = user
+            touched.sizes[0] += 1
+
+        if steps.remember:
+            _count_positive(popularity, item, known)
+            followed = min(count, steps.transition_length)
+            _visit(transitions, item, recent, followed, steps.transition_decay)
+        for k in range(count):
+            _mark(touched, recent[k], MERELY_TOUCHED)
+        slot = pool.total[0] % len(pool.items)
+        pool.items[slot] = item
+        pool.users[slot] = user
+        pool.total[0] += 1
+        length = histories.rings.shape[1]
+        histories.rings[user, histories.totals[user] % length] = item
+        histories.totals[user] += 1

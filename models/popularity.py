@@ -1,0 +1,81 @@
+"""Popularity of items: all time, and decayed per learned positive at a fast and a slow rate.
+
+A decayed count is stored relative to a landmark: instead of decaying every item at every event, each event weighs more
+than the one before, by 1 / decay; when the weight nears overflow all counts are divided by it (the landmark moves).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.growable_array import GrowableArray
+
+
+class PopularityArrays(NamedTuple):
+    """What the kernel works on.
+
+    ``counts``: (capacity,) int64 positives of all time. ``decayed``: (capacity, 2) float64, fast and slow, in units of
+    ``units`` (2,), the weight of the newest event. ``masses``: (2,) float64, sum of each decayed column in events.
+    """
+
+    counts: NDArray[np.int64]
+    decayed: NDArray[np.float64]
+    units: NDArray[np.float64]
+    masses: NDArray[np.float64]
+    decays: NDArray[np.float64]
+
+
+class Popularity:
+    """Popularity of all items, growing with them."""
+
+    def __init__(self, fast_decay: float, slow_decay: float, capacity: int) -> None:
+        self._counts = GrowableArray(capacity, (), np.int64)
+        self._decayed = GrowableArray(capacity, (2,), np.float64)
+        self._units = np.ones(2)
+        self._masses = np.zeros(2)
+        self._decays = np.array([fast_decay, slow_decay])
+
+    def grow(self, capacity: int) -> None:
+        """Raise the capacity. Safe to repeat."""
+        self._counts.grow(capacity)
+        self._decayed.grow(capacity)
+
+    def arrays(self) -> PopularityArrays:
+        """Return what the kernel works on; take it again after growing."""
+        return PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
+
+    def counts(self, size: int) -> NDArray[np.int64]:
+        """Return learned positives of all time of the first ``size`` items (a view)."""
+        return self._counts.rows[:size]
+
+    def columns(self, size: int) -> NDArray[np.float32]:
+        """Return log popularity, (size, 2) float32: fast, slow.
+
+        It is the log of the item's share of all decayed positives, plus a floor of one item's equal share: an item that
+        nobody touches ends at log(1 / size), not at minus infinity.
+        """
+        if size == 0:
+            return np.zeros((0, 2), dtype=np.float32)
+        share = self._decayed.rows[:size] * (1.0 / (self._units * np.maximum(self._masses, 1.0)))
+        columns = share.astype(np.float32) + np.float32(1.0 / size)
+        return np.log(columns, out=columns)
+
+    def state(self, size: int) -> dict[str, NDArray[np.generic]]:
+        """Return copies of all that is needed to go on."""
+        return {
+            "counts": self.counts(size).copy(),
+            "decayed": self._decayed.rows[:size].copy(),
+            "units": self._units.copy(),
+            "masses": self._masses.copy(),
+        }
+
+    def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Take over a state; the capacity must suffice."""
+        size = len(state["counts"])
+        self._counts.rows[:size] = state["counts"]
+        self._decayed.rows[:size] = state["decayed"]
+        self._units[:] = state["units"]
+        self._masses[:] = state["masses"]

@@ -1,0 +1,120 @@
+"""Recommend first, then learn: how positives go through evaluator and learner, live and in every benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from models.evaluation import Outcome, PrequentialEvaluator, is_scored
+from models.learner import Learner, event_seed
+from models.learning_kernel import Positives
+
+# A later pass steps half as far: the rows already stand near where they belong.
+LATER_PASS_RATE = 0.5
+
+
+class Positive(NamedTuple):
+    """A positive interaction on its way to be learned."""
+
+    user_id: str
+    item_id: str
+    strength: float
+    event_id: str
+
+
+class Prequential:
+    """Takes positives in order; those that wait are learned in one call, as soon as one has to be scored.
+
+    When they are learned decides nothing: the learner's result does not depend on batches, and a scored positive always
+    meets a learner that has learned everything before it.
+    """
+
+    def __init__(self, learner: Learner, evaluator: PrequentialEvaluator) -> None:
+        self.learner = learner
+        self.evaluator = evaluator
+        self._waiting: list[tuple[int, int, float, int, int]] = []
+
+    @property
+    def waiting(self) -> int:
+        """Positives taken and not yet learned."""
+        return len(self._waiting)
+
+    def is_repeat(self, user_id: str, item_id: str) -> bool:
+        """Whether this user has consumed this item before."""
+        user, item = self.learner.users.row(user_id), self.learner.items.row(item_id)
+        return user is not None and item is not None and self.learner.has_seen(user, item)
+
+    def take(self, positive: Positive, *, scored: bool) -> Outcome | None:
+        """Score the positive if asked to, then give it rows and let it wait. It must be no repeat."""
+        outcome = None
+        if scored:
+            self.learn_waiting()
+            outcome = self.evaluator.score(positive.user_id, positive.item_id)
+        user = self.learner.add_user(positive.user_id)
+        item = self.learner.add_item(positive.item_id)
+        self.learner.mark_seen(user, item)
+        known = len(self.learner.items)
+        self._waiting.append((user, item, positive.strength, event_seed(positive.event_id), known))
+        return outcome
+
+    def learn_waiting(self) -> Positives:
+        """Learn what waits, in order, and return it."""
+        positives = _columns(self._waiting)
+        self._waiting = []
+        if len(positives.users):
+            self.learner.learn(*positives)
+        return positives
+
+
+def train_passes(
+    learner: Learner,
+    evaluator: PrequentialEvaluator,
+    history: Iterable[Positive],
+    passes: int,
+    *,
+    score_every: int,
+    progress: Callable[[int, int], None] = lambda number, learned: None,
+    batch: int = 10_000,
+) -> int:
+    """Learn a history in ``passes`` passes of the streaming kernel; return how many positives a pass has.
+
+    The first pass is streaming: one positive in ``score_every`` is scored, which teaches the merge. Later passes
+    rebuild each user's history and move embeddings only: popularity, transitions and merge stay those of the first.
+    ``history`` is in order of time; repeats are left out. ``progress(pass number, positives learned in it)`` is called
+    after every batch.
+    """
+    stream = Prequential(learner, evaluator)
+    learned: list[Positives] = []
+    total = 0
+    for positive in history:
+        if stream.is_repeat(positive.user_id, positive.item_id):
+            continue
+        scored = is_scored(positive.event_id, score_every)
+        if scored or stream.waiting >= batch:
+            learned.append(stream.learn_waiting())
+            progress(1, total)
+        stream.take(positive, scored=scored)
+        total += 1
+    learned.append(stream.learn_waiting())
+    progress(1, total)
+    positives = Positives._make(np.concatenate(columns) for columns in zip(*learned, strict=True))
+    for number in range(2, passes + 1):
+        learner.forget_histories()
+        for start in range(0, total, batch):
+            part = Positives._make(column[start : start + batch] for column in positives)
+            learner.learn_again(part, number, LATER_PASS_RATE)
+            progress(number, min(start + batch, total))
+    return total
+
+
+def _columns(waiting: list[tuple[int, int, float, int, int]]) -> Positives:
+    users, items, strengths, seeds, known = zip(*waiting, strict=True) if waiting else ((), (), (), (), ())
+    return Positives(
+        np.array(users, np.int32),
+        np.array(items, np.int32),
+        np.array(strengths, np.float32),
+        np.array(seeds, np.uint64),
+        np.array(known, np.int64),
+    )

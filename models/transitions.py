@@ -1,0 +1,98 @@
+"""Transition memory: what tends to be consumed after what, bounded, and published as the item graph.
+
+When an item follows another within the last ten positives of a user, the edge between them gains weight, and the edge
+back gains half of it. Counts of an item decay with each visit of that item; its strongest edges are kept.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.growable_array import GrowableArray
+from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
+
+# An edge's weight is its count over n_j ** .7 times n_i ** .3: mostly "how often j led to i", and a little less for
+# items that everything leads to.
+SOURCE_EXPONENT = 0.7
+TARGET_EXPONENT = 0.3
+
+
+class TransitionArrays(NamedTuple):
+    """What the kernel works on.
+
+    ``neighbours`` (capacity, edges) int32 and ``weights`` (capacity, edges) float32, of which the first ``degrees``
+    (capacity,) int32 of a row are used; ``visits`` (capacity,) float64, decayed visits of each item.
+    """
+
+    neighbours: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    degrees: NDArray[np.int32]
+    visits: NDArray[np.float64]
+
+
+class Transitions:
+    """The transition memory of all items, growing with them."""
+
+    def __init__(self, edges: int, capacity: int) -> None:
+        self._neighbours = GrowableArray(capacity, (edges,), np.int32)
+        self._weights = GrowableArray(capacity, (edges,), np.float32)
+        self._degrees = GrowableArray(capacity, (), np.int32)
+        self._visits = GrowableArray(capacity, (), np.float64)
+
+    def grow(self, capacity: int) -> None:
+        """Raise the capacity. Safe to repeat."""
+        for array in (self._neighbours, self._weights, self._degrees, self._visits):
+            array.grow(capacity)
+
+    def arrays(self) -> TransitionArrays:
+        """Return what the kernel works on; take it again after growing."""
+        return TransitionArrays(self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows)
+
+    def features(self, recent: NDArray[np.int32], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return (t_all, t_last), each (size,) float32, of all items, given recent items newest first."""
+        t_all = np.zeros(size, dtype=np.float32)
+        t_last = np.zeros(size, dtype=np.float32)
+        decay = 1.0
+        for position, item in enumerate(recent[:TRANSITION_LENGTH].tolist()):
+            targets, weights = self._edges(item)
+            t_all[targets] += decay * weights  # the neighbours of one item are distinct
+            if position == 0:
+                t_last[targets] = weights
+            decay *= TRANSITION_DECAY
+        return t_all, t_last
+
+    def neighbours(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the neighbours of an item and the weights of the edges, strongest first."""
+        targets, weights = self._edges(item)
+        order = np.lexsort((targets, -weights))
+        return targets[order], weights[order]
+
+    def _edges(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        degree = self._degrees.rows[item]
+        targets = self._neighbours.rows[item, :degree]
+        visits = self._visits.rows
+        norm = visits[item] ** SOURCE_EXPONENT * visits[targets] ** TARGET_EXPONENT
+        return targets, (self._weights.rows[item, :degree] / norm).astype(np.float32)
+
+    def state(self, size: int) -> dict[str, NDArray[np.generic]]:
+        """Return copies of all that is needed to go on; edges item after item."""
+        degrees = self._degrees.rows[:size].copy()
+        used = np.arange(self._neighbours.rows.shape[1]) < degrees[:, None]
+        return {
+            "degrees": degrees,
+            "visits": self._visits.rows[:size].copy(),
+            "neighbours": self._neighbours.rows[:size][used],
+            "weights": self._weights.rows[:size][used],
+        }
+
+    def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
+        """Take over a state; the capacity must suffice."""
+        size = len(state["degrees"])
+        self._degrees.rows[:size] = state["degrees"]
+        self._visits.rows[:size] = state["visits"]
+        used = np.arange(self._neighbours.rows.shape[1]) < self._degrees.rows[:size, None]
+        self._neighbours.rows[:size][used] = state["neighbours"]
+        self._weights.rows[:size][used] = state["weights"]

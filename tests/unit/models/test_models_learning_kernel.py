@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+
+from models.learner import Learner
+from models.learning_kernel import softmax_gradient
+from models.model_settings import ModelSettings
+
+
+def test_the_gradient_is_that_of_autograd():
+    rng = np.random.default_rng(3)
+    items = rng.normal(size=(20, 8)).astype(np.float32)
+    biases = rng.normal(size=20).astype(np.float32)
+    x = rng.normal(size=8).astype(np.float32)
+    candidates = np.array([4, 7, 7, 1, 19], dtype=np.int32)  # a negative may be drawn twice
+    slopes, gradient = np.zeros(5, np.float32), np.zeros(8, np.float32)
+    softmax_gradient(x, items, biases, candidates, slopes, gradient)
+
+    t_x, t_items, t_biases = (torch.tensor(a, requires_grad=True) for a in (x, items, biases))
+    logits = t_items[candidates] @ t_x + t_biases[candidates]
+    torch.nn.functional.cross_entropy(logits[None], torch.tensor([0])).backward()
+
+    assert np.allclose(gradient, t_x.grad.numpy(), atol=1e-5)
+    q_gradient, b_gradient = np.zeros_like(items), np.zeros_like(biases)
+    np.add.at(q_gradient, candidates, slopes[:, None] * x)
+    np.add.at(b_gradient, candidates, slopes)
+    assert np.allclose(q_gradient, t_items.grad.numpy(), atol=1e-5)
+    assert np.allclose(b_gradient, t_biases.grad.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("context_length", [0, 3])
+def test_one_learned_positive_is_one_adagrad_step_along_autograds_gradient(context_length):
+    # A pool of one and a single negative: the negative of each event is the positive of the event before.
+    settings = ModelSettings(dimension=8, context_length=context_length, negatives=1, recent_pool=1)
+    learner = Learner(settings, user_capacity=4, item_capacity=8)
+    rng = np.random.default_rng(5)
+    learner.head[:] = rng.normal(size=8)
+    for name in "uv":
+        learner.add_user(name)
+    for name in "abc":
+        learner.add_item(name)
+    learner.learn([0, 1], [2, 0], [1.0, 1.0], [1, 2], [3, 3])  # c is the history of u; a is in the pool
+    learner.user_table.weights[0] = rng.normal(size=8)
+    tables = {"p": learner.user_table, "q": learner.item_table, "c": learner.context_table}
+    before = {name: torch.tensor(table.weights[:3].copy(), requires_grad=True) for name, table in tables.items()}
+    accumulators = {name: table.accumulators[:3].copy() for name, table in tables.items()}
+    biases = torch.tensor(learner.biases().copy(), requires_grad=True)
+
+    learner.learn([0], [1], [0.5], [3], [3])
+
+    x = before["p"][0] + (before["c"][2] if context_length else 0)
+    logits = before["q"][:2] @ (torch.tensor(learner.head) * x) + biases[:2]
+    torch.nn.functional.cross_entropy(logits[None], torch.tensor([1])).backward()
+    for name, row in [("p", 0), ("q", 0), ("q", 1)] + [("c", 2)] * (context_length > 0):
+        old = before[name][row].detach().numpy()
+        gradient = before[name].grad[row].numpy() + settings.l2 * old
+        accumulated = accumulators[name][row] + (gradient**2).mean()
+        step = 0.5 * settings.learning_rate / (settings.step_offset + np.sqrt(accumulated))
+        assert np.allclose(tables[name].weights[row], old - step * gradient, atol=1e-5), (name, row)
+        assert tables[name].accumulators[row] == pytest.approx(accumulated, abs=1e-5)
+        assert np.abs(gradient - settings.l2 * old).max() > 1e-3
+    expected = biases.detach().numpy() - 0.5 * settings.bias_rate * biases.grad.numpy()
+    assert np.allclose(learner.biases(), expected, atol=1e-5)
+    untouched = [("p", 1), ("q", 2), ("c", 0), ("c", 1)] + [("c", 2)] * (context_length == 0)
+    for name, row in untouched:
+        assert np.array_equal(tables[name].weights[row], before[name][row].detach().numpy())
