@@ -1,7 +1,7 @@
 """What every keeper of metrics must do.
 
-A subclass supplies ``metrics`` and ``read``: what reached the other side as one number, by name and labels (of a timing:
-the sum of its seconds).
+A subclass supplies ``metrics`` and ``read``: what reached the other side as one number, by name and labels; of a timing
+the sum of its seconds.
 """
 
 from __future__ import annotations
