@@ -39,6 +39,10 @@ from recommender_server.resources import (
 from recommender_server.served_log import ServedLog
 from recommender_server.settings import RecommenderSettings, parse_field_map
 from recommender_server.traffic import Traffic
+from stores.adapters import open_async_event_log, open_item_reader, open_user_reader
+from stores.clock import SystemClock
+from stores.http_item_index import HttpItemIndexReader
+from stores.recording_metrics import RecordingMetrics
 
 
 def create_app(
@@ -84,16 +88,9 @@ def create_app(
 
 def app_from_env() -> falcon.asgi.App:
     """Read the settings, open the stores and return the application; bad settings end the program with code 2."""
-    # Adapters are imported here: a room runs without the drivers that it does not use.
-    from stores.http_item_index import HttpItemIndexReader
-    from stores.memory_metrics import MemoryMetrics
-
-    from stores.adapters import open_async_event_log, open_item_reader, open_user_reader
-    from stores.clock import SystemClock
-
     settings = load_or_exit(RecommenderSettings, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    metrics = MemoryMetrics()
+    metrics = RecordingMetrics()
     try:
         collaborators = Collaborators(
             log=open_async_event_log(settings.events_url),
@@ -105,7 +102,7 @@ def app_from_env() -> falcon.asgi.App:
         )
     except ValueError as error:
         exit_with(f"bad settings:\n{error}")
-    return create_app(collaborators, settings, exposition=metrics.exposition, version=_version())
+    return create_app(collaborators, settings, exposition=metrics.prometheus_text, version=_version())
 
 
 def _version() -> str:

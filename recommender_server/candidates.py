@@ -59,11 +59,14 @@ class CandidateSources:
             item_id: t for item_id, t in ranking.transitions(recent, edges).items() if item_id not in seeking.blocked
         }
         folded = recent[: state.context_length]
+        embedding = seeking.embedding
+        if embedding is not None and embedding.shape != (state.dimension,):
+            embedding = None  # of another generation: its user has not been published again yet
         size, exclude = seeking.first_size(), list[str]()
         shown: list[Scored] = []
         while True:
             query = Query(
-                vector=ranking.query_vector(seeking.embedding, state.merge_weights, state.dimension),
+                vector=ranking.query_vector(embedding, state.merge_weights, state.dimension),
                 k=size,
                 recent=folded,
                 recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),

@@ -120,13 +120,15 @@ def _refuse_if_all_bad(parsed: Sequence[Any], good: Sequence[Any], what: str) ->
 
 def _encode(event: Interaction) -> bytes:
     """Return the event as it stands on the log; a missing event_id stays missing, its place will be its name."""
+    # The event's own time, not the trusted one: how late or early it was is for the trainer to count.
+    event_s = event.timestamp_s if event.lateness_s >= 0 else event.timestamp_s - event.lateness_s
     fields = {
         "event_id": event.event_id or None,
         "user_id": event.user_id,
         "item_id": event.item_id,
         "type": event.type,
         "value": event.value,
-        "timestamp": event.timestamp_s,
+        "timestamp": event_s,
     }
     return _encoder.encode({name: value for name, value in fields.items() if value is not None})
 

@@ -75,8 +75,10 @@ class Recommender:
         catalogue = CatalogueView(self._dependencies, deadline)
         seeking = Seeking(k, [item_id], None, frozenset([item_id]), catalogue, deadline)
         answer = await self._fill(["similar", "neighbours"], seeking, item_id, state)
-        if not answer.picks and not answer.missing and catalogue.get(item_id) is None:
-            return None
+        if not answer.picks and not answer.missing:
+            await catalogue.read([item_id])
+            if catalogue.get(item_id) is None and not catalogue.missing:
+                return None
         return self._recommendations(request_id, answer, catalogue, AsOf(state.learned if state else {}, 0))
 
     async def popular(self, k: int, request_id: str) -> Recommendations:

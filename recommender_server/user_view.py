@@ -74,12 +74,10 @@ def fold(state: UserState) -> UserView:
     recent = list(document.recent) if document else []
     seen = set(document.seen) if document else set()
     hidden = set(document.hidden) if document else set()
-    consumed = set(seen)
     for event in state.pending:
         if event.feedback == "negative":
             hidden.add(event.item_id)
-        elif event.feedback == "positive" and event.item_id not in consumed:  # a repeat is not learned from
+        elif event.feedback == "positive" and event.item_id not in recent:  # a repeat is not learned from
             recent.append(event.item_id)
-            consumed.add(event.item_id)
         seen.add(event.item_id)
     return UserView(document, state.pending, recent[: -MAX_RECENT - 1 : -1], frozenset(seen), frozenset(hidden))

@@ -110,6 +110,7 @@ _DECLARED = (
     _counter("recommendations", "answers", RECOMMENDER, "Recommendations served, by source.", "source"),
     _counter("degraded", "answers", RECOMMENDER, "Answers made without a dependency, by dependency.", "dependency"),
     _counter("stale_answers", "answers", RECOMMENDER, "Answers that could not wait for the state asked for."),
+    _counter("served_records_dropped", "records", RECOMMENDER, "Served answers that the log could not keep up with."),
     _counter("events_posted", "events", RECOMMENDER, "Events that the log acknowledged over the API."),
     _counter("events_refused", "events", RECOMMENDER, "Events refused at the API, by reason.", "reason"),
     _timing("own_freshness_seconds", RECOMMENDER, "From an event's acceptance until the user's answers reflect it."),

@@ -30,6 +30,7 @@ from stores.ports import (
     UserDocument,
     UserState,
 )
+from stores.recording_metrics import RecordingMetrics
 
 DIMENSION = 4
 
@@ -69,30 +70,6 @@ class RunningClock:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
-
-
-class CountingMetrics:
-    """Keeps what was recorded; names and labels are checked against the catalogue."""
-
-    def __init__(self) -> None:
-        from stores.metric_catalogue import CATALOGUE
-
-        self._catalogue = CATALOGUE
-        self.counts: dict[tuple[str, ...], int] = {}
-
-    def _check(self, name: str, labels: Mapping[str, str]) -> None:
-        assert set(self._catalogue[name].labels) == set(labels), name
-
-    def count(self, name: str, by: int = 1, **labels: str) -> None:
-        self._check(name, labels)
-        key = (name, *labels.values())
-        self.counts[key] = self.counts.get(key, 0) + by
-
-    def gauge(self, name: str, value: float, **labels: str) -> None:
-        self._check(name, labels)
-
-    def timing(self, name: str, seconds: float, **labels: str) -> None:
-        self._check(name, labels)
 
 
 class Weather:
@@ -261,7 +238,7 @@ class World:
     def __init__(self, items: int = 40, seed: int = 1) -> None:
         random = np.random.default_rng(seed)
         self.log, self.users, self.items, self.index = MemoryEventLog(), MemoryUsers(), MemoryItems(), ExactIndex()
-        self.metrics = CountingMetrics()
+        self.metrics = RecordingMetrics()
         ids = [f"i{n:03d}" for n in range(items)]
         self.index.ids = ids
         self.index.columns = random.normal(size=(items, DIMENSION + 3)).astype(np.float32)
@@ -337,7 +314,7 @@ async def serving(world: World, clock: Any = None, **settings: Any) -> AsyncIter
     )
     settings = {"user_budget_ms": 500.0, "item_budget_ms": 500.0, "index_budget_ms": 500.0} | settings
     app = create_app(
-        collaborators, RecommenderSettings(**settings), exposition=lambda: "recommendations_total 1\n", version="0"
+        collaborators, RecommenderSettings(**settings), exposition=world.metrics.prometheus_text, version="0"
     )
     async with ASGIConductor(app) as client:
         yield client
