@@ -1,6 +1,6 @@
 """The recommender as an ASGI application, run as
 
-    gunicorn 'recommender_server.app:app_from_env()' -k uvicorn_worker.UvicornWorker
+    gunicorn -c python:recommender_server.gunicorn_conf 'recommender_server.app:app_from_env()'
 
 ``app_from_env`` alone reads the environment and opens the stores; everything else is given what it needs.
 """
@@ -86,9 +86,14 @@ def create_app(
     return app
 
 
+def settings_from_env() -> RecommenderSettings:
+    """Read the settings; bad ones, all named in one message, end the program with code 2."""
+    return load_or_exit(RecommenderSettings, os.environ)
+
+
 def app_from_env() -> falcon.asgi.App:
     """Read the settings, open the stores and return the application; bad settings end the program with code 2."""
-    settings = load_or_exit(RecommenderSettings, os.environ)
+    settings = settings_from_env()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     metrics = RecordingMetrics()
     try:

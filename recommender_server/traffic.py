@@ -50,7 +50,7 @@ class Traffic:
         self._metrics.timing("request_seconds", time.perf_counter() - request.context.started_s, route=route)
         status = falcon.http_status_to_code(response.status)
         self._metrics.count("requests", route=route, status=str(status))
-        if status >= 500:
+        if status >= 500 and request.path not in ALWAYS_SERVED:
             self.answers_5xx += 1
         if request.context.counted:
             self.in_flight -= 1
