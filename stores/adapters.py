@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from stores.ports import (
     AsyncEventLog,
     EventLog,
+    ItemIndexReader,
+    ItemIndexWriter,
     ItemReader,
     ItemWriter,
     UserReader,
@@ -30,6 +32,8 @@ _USER_READERS = {"sqlite": "stores.sqlite_user_store:SqliteUserReader"}
 _USER_WRITERS = {"sqlite": "stores.sqlite_user_store:SqliteUserWriter"}
 _ITEM_READERS = {"sqlite": "stores.sqlite_item_store:SqliteItemReader"}
 _ITEM_WRITERS = {"sqlite": "stores.sqlite_item_store:SqliteItemWriter"}
+_INDEX_READERS = {"http": "stores.http_item_index:HttpItemIndexReader"}
+_INDEX_WRITERS = {"http": "stores.http_item_index:HttpItemIndexWriter"}
 
 
 def open_event_log(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> EventLog:
@@ -60,6 +64,16 @@ def open_item_reader(url: str, *, timeout_s: float = READER_TIMEOUT_S) -> ItemRe
 def open_item_writer(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> ItemWriter:
     """Open the items as the trainer writes them. Raises ``ValueError``."""
     return _open(_ITEM_WRITERS, url, timeout_s)
+
+
+def open_index_reader(url: str, *, timeout_s: float = READER_TIMEOUT_S) -> ItemIndexReader:
+    """Open the index as serving reads it. Raises ``ValueError``."""
+    return _open(_INDEX_READERS, url, timeout_s)
+
+
+def open_index_writer(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> ItemIndexWriter:
+    """Open the index as the trainer writes it. Raises ``ValueError``."""
+    return _open(_INDEX_WRITERS, url, timeout_s)
 
 
 def _open(known: dict[str, str], url: str, timeout_s: float) -> Any:

@@ -130,10 +130,10 @@ class UserStoreContract:
         assert self.get(url, "u1").document.embedding[0] == 5
         assert self.get(url, "u2").document.embedding[0] == 4
 
-    def test_a_write_can_be_repeated(self, writer, url):
-        for _ in range(2):
-            writer.upsert([_document("u1", version_of(1, 5), first=5)])
-        assert _same(self.get(url, "u1").document, _document("u1", version_of(1, 5), first=5))
+    def test_a_write_can_be_repeated_and_of_one_version_the_last_counts(self, writer, url):
+        for first in (5, 5, 6):
+            writer.upsert([_document("u1", version_of(1, 5), first=first)])
+        assert _same(self.get(url, "u1").document, _document("u1", version_of(1, 5), first=6))
 
     def test_a_newer_epoch_wins_whatever_its_flush(self, writer, url):
         writer.upsert([_document("u1", version_of(1, 900), first=1)])

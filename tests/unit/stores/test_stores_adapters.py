@@ -34,6 +34,15 @@ def test_a_sqlite_url_opens_what_serving_uses(open_adapter, tmp_path):
     assert (tmp_path / "store.db").exists()
 
 
+def test_an_http_url_opens_the_index():
+    adapters.open_index_writer("http://127.0.0.1:1").close()
+
+    async def open_and_close() -> None:
+        await adapters.open_index_reader("http://127.0.0.1:1").close()
+
+    asyncio.run(open_and_close())
+
+
 def test_a_driver_is_imported_when_its_scheme_is_asked_for_and_not_before(tmp_path):
     program = (
         "import sys; from stores import adapters; assert 'sqlite3' not in sys.modules;"
