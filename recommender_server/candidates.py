@@ -6,7 +6,7 @@ what it needs does not answer; which one is asked in which case is decided in ``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,14 +131,14 @@ class CandidateSources:
         transitions: dict[str, tuple[float, float]],
         merge_weights: Sequence[float],
     ) -> list[Scored]:
+        # Blocked items may be among the hits, not among the neighbours: those were left out of the query.
         among = set(found.item_ids)
+        hits = [position for position, item_id in enumerate(found.item_ids) if item_id not in seeking.blocked]
         beyond = [position for position, item_id in enumerate(found.also_ids) if item_id not in among]
-        ids = [*found.item_ids, *(found.also_ids[position] for position in beyond)]
-        inner_products = np.concatenate([found.scores, found.also_scores[beyond]]).astype(np.float64)
-        kept = [position for position, item_id in enumerate(ids) if item_id not in seeking.blocked]
-        ids = [ids[position] for position in kept]
+        ids = [found.item_ids[position] for position in hits] + [found.also_ids[position] for position in beyond]
+        inner_products = np.concatenate([found.scores[hits], found.also_scores[beyond]]).astype(np.float64)
         t = np.array([transitions.get(item_id, (0.0, 0.0)) for item_id in ids], dtype=np.float64).reshape(-1, 2)
-        scores = ranking.merged_scores(inner_products[kept], t[:, 0], t[:, 1], merge_weights)
+        scores = ranking.merged_scores(inner_products, t[:, 0], t[:, 1], merge_weights)
         shown: list[Scored] = []
         for most in (2 * seeking.k + 10, len(ids)):  # all of them only when many of the best are unavailable
             shown = await self._take(seeking, ranking.top(ids, scores, most))
@@ -149,3 +149,15 @@ class CandidateSources:
     async def _take(self, seeking: Seeking, ranked: Sequence[Scored], beside: Sequence[str] = ()) -> list[Scored]:
         named = [*beside, *seeking.recent[: ranking.TRANSITION_LENGTH]]  # reasons name them
         return await seeking.catalogue.take(ranked, seeking.k, seeking.blocked, named)
+
+
+def strongest_links(item_ids: Collection[str], recent: Sequence[str], edges: Edges) -> dict[str, str]:
+    """Return, for those of the items that are neighbours of recent ones, the recent one that leads there most."""
+    best: dict[str, tuple[float, str]] = {}
+    decay = 1.0
+    for item in recent[: ranking.TRANSITION_LENGTH]:
+        for neighbour, weight in edges.get(item, ()):
+            if neighbour in item_ids and decay * weight > best.get(neighbour, (0.0, ""))[0]:
+                best[neighbour] = (decay * weight, item)
+        decay *= ranking.TRANSITION_DECAY
+    return {neighbour: item for neighbour, (_, item) in best.items()}

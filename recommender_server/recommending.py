@@ -7,9 +7,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from models import ranking
 from recommender_server.answers import AsOf, Recommendations, Source, recommended
-from recommender_server.candidates import CandidateSources, Seeking
+from recommender_server.candidates import CandidateSources, Seeking, strongest_links
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
@@ -153,9 +152,8 @@ class Recommender:
             first_answered = first_answered or name
             if found:
                 source = source or name
-                picks += [
-                    (found_id, score, self._reason(name, found_id, item_id, seeking)) for found_id, score in found
-                ]
+                reasons = self._reasons(name, found, item_id, seeking)
+                picks += [(*scored, reason) for scored, reason in zip(found, reasons, strict=True)]
             if len(picks) >= seeking.k:
                 break
         answered = source or first_answered
@@ -179,21 +177,19 @@ class Recommender:
         found, confirmed = await self._sources.popular(seeking)
         return found, "popular" if confirmed else "last_known_popular"
 
-    def _reason(self, source: Source, item_id: str, page_item_id: str | None, seeking: Seeking) -> str:
-        """Say in a few words why an item is on the list."""
+    def _reasons(self, source: Source, found: list[Scored], page_item_id: str | None, seeking: Seeking) -> list[str]:
+        """Say in a few words why each item is on the list."""
         if source == "similar" and page_item_id is not None:
-            return f"similar to {seeking.catalogue.name(page_item_id)}"
-        if source in ("popular", "last_known_popular"):
-            return "popular now"
-        strongest, strength, decay = None, 0.0, 1.0
-        for recent in seeking.recent[: ranking.TRANSITION_LENGTH]:
-            for neighbour, weight in (seeking.edges or {}).get(recent, ()):
-                if neighbour == item_id and decay * weight > strength:
-                    strongest, strength = recent, decay * weight
-            decay *= ranking.TRANSITION_DECAY
-        if strongest is not None:
-            return f"often follows {seeking.catalogue.name(strongest)}"
-        return "fits what you liked lately" if seeking.recent else "popular now"
+            return [f"similar to {seeking.catalogue.name(page_item_id)}"] * len(found)
+        if source in ("popular", "last_known_popular") or not seeking.recent:
+            return ["popular now"] * len(found)
+        strongest = strongest_links({item_id for item_id, _ in found}, seeking.recent, seeking.edges or {})
+        return [
+            f"often follows {seeking.catalogue.name(strongest[item_id])}"
+            if item_id in strongest
+            else "fits what you liked lately"
+            for item_id, _ in found
+        ]
 
     def _recommendations(
         self,
