@@ -2,7 +2,7 @@
 
 Two files, because SQLite has one writer per file: an accepted event never waits for the trainer's flush. Documents and
 pending events can be made again from the log and the snapshots; nothing here waits for the disk.
-Beside ``users.db`` lie ``users-pending.db`` and ``users.lease``.
+Beside ``users.db`` lie ``users-pending.db`` and ``users.lease``; all of them belong together.
 """
 
 from __future__ import annotations

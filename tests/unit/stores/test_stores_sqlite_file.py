@@ -95,6 +95,42 @@ def test_a_writer_waits_for_its_turn_only_so_long_and_readers_never_wait(path):
         assert words(holder) == ["before", "held", "in turn"]
 
 
+def test_a_busy_writer_lets_the_others_take_their_turn(path):
+    stop, busy_writes = threading.Event(), 0
+
+    def write_all_the_time() -> None:
+        nonlocal busy_writes
+        with opened(path) as busy:
+            while not stop.is_set():
+                with busy.write():
+                    time.sleep(0.002)
+                busy_writes += 1
+
+    writing = threading.Thread(target=write_all_the_time)
+    with opened(path) as other:
+        writing.start()
+        try:
+            while not busy_writes:
+                time.sleep(0.001)
+            before = busy_writes
+            for word in map(str, range(20)):
+                add(other, word)
+            # One or two each when they take turns; fifty and more each when whoever is quicker wins.
+            assert busy_writes - before < 200
+        finally:
+            stop.set()
+            writing.join()
+
+
+def test_a_closed_file_is_not_written_to(path):
+    file = SqliteFile(path, SCHEMA, durable=False, timeout_s=1.0)
+    file.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        add(file, "late")
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        words(file)
+
+
 def test_what_is_no_database_is_unavailable(path):
     path.parent.mkdir()
     path.write_bytes(b"this is no database" * 100)
