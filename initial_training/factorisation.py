@@ -133,10 +133,11 @@ def _sweep(
     of_users = _Side(users, items, len(x), len(y), recipe, device)
     of_items = _Side(items, users, len(y), len(x), recipe, device)
     rows, columns = torch.from_numpy(users).to(device), torch.from_numpy(items).to(device)
+    parts = torch.arange(len(rows), device=device).split(1 << 18)
     for _ in range(recipe.sweeps):
         of_users.solve(x, y)
         of_items.solve(y, x)
-        fitted = torch.cat([(x[a] * y[b]).sum(1) for a, b in zip(rows.split(1 << 18), columns.split(1 << 18))])
+        fitted = torch.cat([(x[rows[part]] * y[columns[part]]).sum(1) for part in parts])
         everywhere = recipe.unobserved_weight * float(((x.T @ x) * (y.T @ y)).sum())
         loss = (float(((1 - fitted) ** 2).sum()) + everywhere) / len(rows)
         yield loss, x.cpu().numpy(), y.cpu().numpy()
