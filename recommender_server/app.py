@@ -18,7 +18,7 @@ from typing import Any
 import falcon.asgi
 
 from models.events import EventDecoder, PositiveRule
-from models.settings import exit_with, load_or_exit
+from models.settings import load_or_exit
 from recommender_server import problems
 from recommender_server.background import Background
 from recommender_server.degradation import Deadline
@@ -39,9 +39,8 @@ from recommender_server.resources import (
 from recommender_server.served_log import ServedLog
 from recommender_server.settings import RecommenderSettings, parse_field_map
 from recommender_server.traffic import Traffic
-from stores.adapters import open_async_event_log, open_item_reader, open_user_reader
+from stores.adapters import open_async_event_log, open_index_reader, open_item_reader, open_user_reader
 from stores.clock import SystemClock
-from stores.http_item_index import HttpItemIndexReader
 from stores.recording_metrics import RecordingMetrics
 
 
@@ -92,21 +91,18 @@ def settings_from_env() -> RecommenderSettings:
 
 
 def app_from_env() -> falcon.asgi.App:
-    """Read the settings, open the stores and return the application; bad settings end the program with code 2."""
+    """Read the settings, open the stores and return the application. A URL that no adapter reads is ``ValueError``."""
     settings = settings_from_env()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     metrics = RecordingMetrics()
-    try:
-        collaborators = Collaborators(
-            log=open_async_event_log(settings.events_url),
-            users=open_user_reader(settings.users_url),
-            items=open_item_reader(settings.items_url),
-            index=HttpItemIndexReader(settings.index_url),
-            metrics=metrics,
-            clock=SystemClock(),
-        )
-    except ValueError as error:
-        exit_with(f"bad settings:\n{error}")
+    collaborators = Collaborators(
+        log=open_async_event_log(settings.events_url),
+        users=open_user_reader(settings.users_url),
+        items=open_item_reader(settings.items_url),
+        index=open_index_reader(settings.index_url),
+        metrics=metrics,
+        clock=SystemClock(),
+    )
     return create_app(collaborators, settings, exposition=metrics.prometheus_text, version=_version())
 
 

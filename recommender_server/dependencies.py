@@ -64,11 +64,14 @@ class Dependencies:
             breaker = CircuitBreaker(collaborators.clock, settings.breaker_failures, settings.breaker_open_ms / 1000)
             return Guard(name, breaker, budget_ms / 1000, collaborators.clock, collaborators.metrics)
 
+        # Writes have guards of their own: a bulk of items that takes long must not stop the reading of items.
         self._users = guard("users", settings.user_budget_ms)
+        self._pending = guard("pending", settings.log_budget_ms)
         self._items = guard("items", settings.item_budget_ms)
+        self._item_writes = guard("item_writes", settings.log_budget_ms)
         self._index = guard("index", settings.index_budget_ms)
         self._log = guard("log", settings.log_budget_ms)
-        self.guards = [self._users, self._items, self._index, self._log]
+        self.guards = [self._users, self._pending, self._items, self._item_writes, self._index, self._log]
 
         self._user_reads = Coalescer(self._read_users)
         self._pending_writes = Coalescer(self._write_pending)
@@ -87,11 +90,11 @@ class Dependencies:
 
     async def add_pending(self, pending: Pending, deadline: Deadline) -> None:
         """Keep accepted events until the trainer has learned them."""
-        await _within(deadline, "users", self._pending_writes.ask(pending))
+        await _within(deadline, "pending", self._pending_writes.ask(pending))
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         """Drop the events that the trainer has learned."""
-        await self._users.call(lambda: self._outside.users.forget_pending(learned))
+        await self._pending.call(lambda: self._outside.users.forget_pending(learned))
 
     async def _read_users(self, user_ids: list[str]) -> list[UserView]:
         states = await self._users.call(lambda: self._outside.users.get_many(list(dict.fromkeys(user_ids))))
@@ -102,7 +105,7 @@ class Dependencies:
         for pending in writes:
             for user_id, events in pending.items():
                 together.setdefault(user_id, []).extend(events)
-        await self._users.call(lambda: self._outside.users.add_pending(together))
+        await self._pending.call(lambda: self._outside.users.add_pending(together))
         return [None] * len(writes)
 
     # --- items --------------------------------------------------------------------------------------------------
@@ -117,7 +120,7 @@ class Dependencies:
 
     async def put_items(self, items: Sequence[Item]) -> None:
         """Write items through to the store that answers are made from."""
-        await self._items.call(lambda: self._outside.items.put_many(items))
+        await self._item_writes.call(lambda: self._outside.items.put_many(items))
 
     async def popular(self, name: str) -> Known[list[tuple[str, float]]]:
         """Return a popular list, at most a second old; the last known one, unconfirmed, when the store is down."""

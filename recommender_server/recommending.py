@@ -55,7 +55,7 @@ class Recommender:
             catalogue=CatalogueView(self._dependencies, deadline),
             deadline=deadline,
         )
-        has_history = bool(view.recent or request.liked) or view.embedding is not None
+        has_history = bool(view.recent or request.liked) or (view.embedding is not None and bool(view.embedding.any()))
         steps: list[Source]
         if has_history:
             steps = ["personal", "neighbours", "similar", "popular"]

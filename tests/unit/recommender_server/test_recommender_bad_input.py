@@ -1,6 +1,8 @@
+import asyncio
 import json
 
 import pytest
+from falcon.testing import create_scope
 from recommender_fakes import World, in_loop, serving
 
 HUGE = "9" * 5000
@@ -147,6 +149,23 @@ async def test_a_body_of_10_mib_is_refused_whether_or_not_it_says_so(path):
         assert_problem(await client.simulate_post(path, body=body), 413, "body-too-large")
         silent = await client.simulate_post(path, body=body, headers={"Transfer-Encoding": "chunked"})
     assert_problem(silent, 413, "body-too-large")
+
+
+@in_loop
+async def test_a_body_that_stops_arriving_is_given_up_within_the_deadline():
+    world = World()
+    sent = []
+    parts = asyncio.Queue()
+    parts.put_nowait({"type": "http.request", "body": b"{", "more_body": True})
+
+    async def send(message):
+        sent.append(message)
+
+    async with serving(world, deadline_ms=50.0) as client:
+        scope = create_scope(path="/v1/events", method="POST", headers={"Content-Length": "100"})
+        await asyncio.wait_for(client.app(scope, parts.get, send), 5)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["type"] == "/problems/body-too-slow"
 
 
 @in_loop

@@ -1,10 +1,16 @@
 import asyncio
+import random
 import time
 
 import msgspec
+import numpy as np
 import pytest
-from recommender_fakes import World, ids, in_loop, serving
+from recommender_fakes import DIMENSION, RunningClock, World, ids, in_loop, serving
 
+from recommender_server.background import Background
+from recommender_server.dependencies import Collaborators, Dependencies
+from recommender_server.served_log import ServedLog
+from recommender_server.settings import RecommenderSettings
 from stores.ports import UserDocument
 
 
@@ -111,17 +117,12 @@ async def test_what_was_learned_meanwhile_is_not_counted_twice():
     world = World()
     async with serving(world) as client:
         await client.simulate_post("/v1/events", json=event("x", "i001"))
-        world.users.documents["x"] = UserDocument("x", msgspec_zeros(), ["i001"], ["i001"], [], {0: 1}, 9)
+        world.users.documents["x"] = UserDocument(
+            "x", np.zeros(DIMENSION, np.float32), ["i001"], ["i001"], [], {0: 1}, 9
+        )
         result = await client.simulate_get("/v1/recommendations", params={"user_id": "x"})
     assert result.json["as_of"] == {"learned": {"0": 1}, "pending": 0}
     assert ids(result) == world.best(10, ["i001"], None, {"i001"})
-
-
-def msgspec_zeros():
-    import numpy as np
-    from recommender_fakes import DIMENSION
-
-    return np.zeros(DIMENSION, np.float32)
 
 
 @in_loop
@@ -255,6 +256,33 @@ async def test_answers_are_logged_behind_the_back_of_the_request():
 
 
 @in_loop
+async def test_learned_events_are_forgotten_in_the_background():
+    world = World()
+    rounds: asyncio.Queue[None] = asyncio.Queue()
+
+    async def pause(_seconds):
+        await rounds.get()
+
+    collaborators = Collaborators(world.log, world.users, world.items, world.index, world.metrics, RunningClock())
+    dependencies = Dependencies(collaborators, RecommenderSettings())
+    served = ServedLog(dependencies, RunningClock(), world.metrics, 0.0, random.Random(1))
+    background = Background(dependencies, served, pause)
+    async with serving(world) as client:
+        await client.simulate_post("/v1/events", json={"events": [event("x", "i001"), event("x", "i002")]})
+    world.learned(1)
+    world.items.down = True
+    await background.process_startup({}, {})
+    rounds.put_nowait(None)  # a round without the trainer's word forgets nothing and ends nothing
+    await asyncio.sleep(0.01)
+    assert len(world.users.pending["x"]) == 2
+    world.items.down = False
+    rounds.put_nowait(None)
+    await asyncio.sleep(0.01)
+    assert [pending.offset for pending in world.users.pending["x"]] == [1]
+    await background.process_shutdown({}, {})
+
+
+@in_loop
 async def test_nothing_is_logged_at_sample_rate_0_and_a_broken_log_disturbs_nobody():
     world = World()
     async with serving(world, served_sample_rate=0.0) as client:
@@ -278,7 +306,9 @@ async def test_status_shows_the_trainers_report_the_index_and_the_sources():
         version = await client.simulate_get("/version")
     assert status.json["trainer"]["report"] == {"events_learned": 5}
     assert status.json["index"]["items"] == 40
-    assert status.json["breakers"] == {"users": "closed", "items": "closed", "index": "closed", "log": "closed"}
+    assert status.json["breakers"] == dict.fromkeys(
+        ("users", "pending", "items", "item_writes", "index", "log"), "closed"
+    )
     assert status.json["answers_by_source"] == {"personal": 1}
     assert 'recommendations_total{source="personal"} 1' in metrics.text
     assert "GET /v1/popular" in root.json["routes"]
