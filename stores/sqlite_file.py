@@ -180,7 +180,8 @@ def fence(connection: sqlite3.Connection, version: int) -> bool:
 def _is_busy(error: Exception) -> bool:
     if isinstance(error, BlockingIOError):
         return True
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    # The low byte is the kind; the rest says why, such as another process that recovers the file just now.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _translated(error: sqlite3.Error, path: Path) -> Exception:
