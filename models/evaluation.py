@@ -104,23 +104,20 @@ class PrequentialEvaluator:
 
     def _rank(self, user: int | None, item: int | None, outcome: Outcome) -> Outcome:
         learner = self._learner
-        features, neighbours = candidate_features(learner, user)
-        scores = method_scores(learner, features, neighbours)
+        features = candidate_features(learner, user)
+        scores = method_scores(learner, features)
         served = scores["served"]
         if not np.isfinite(served).all():
             raise FloatingPointError("a score is not finite: every ranking would be meaningless")
-        allowed = np.ones(len(served), dtype=bool)
-        if user is not None:
-            allowed[learner.seen(user)] = False
-            allowed[learner.hidden(user)] = False
+        allowed = candidates(learner, user)
         best = _best(np.where(allowed, served, -np.inf), min(CANDIDATES, int(allowed.sum())))
         ranks = outcome.ranks
         if item is not None and allowed[item]:
             for name, values in scores.items():
-                ranks[name] = int(np.count_nonzero((values >= values[item]) & allowed))
+                ranks[name] = rank_of(item, values, allowed)
             position = np.flatnonzero(best == item)
             if len(position):
-                learner.merge.learn(features[best].astype(np.float64), int(position[0]))
+                learner.merge.learn(features[:, best].T.astype(np.float64), int(position[0]))
         shown = best[:LIST_LENGTH]
         return outcome._replace(ranks=ranks, best=shown.tolist(), diversity=_diversity(learner.item_vectors(shown)))
 
@@ -214,51 +211,56 @@ class PrequentialEvaluator:
         return evaluator
 
 
-def candidate_features(learner: Learner, user: int | None) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Return ``ranking.FEATURES`` of every known item, (size, 6) float32, and the rows of neighbours.
-
-    ``user`` is ``None`` for someone never seen before. Only neighbours of recent items have transitions above zero.
-    """
-    settings, size = learner.settings, len(learner.items)
-    d = settings.dimension
-    directions = np.zeros((d, 2), dtype=np.float32)
-    features = np.zeros((size, len(ranking.FEATURES)), dtype=np.float32)
-    neighbours = np.zeros(0, dtype=np.intp)
+def candidates(learner: Learner, user: int | None) -> NDArray[np.bool_]:
+    """Return which known items may be recommended, (size,): those he has neither consumed nor hidden."""
+    allowed = np.ones(len(learner.items), dtype=bool)
     if user is not None:
-        recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
-        in_context = recent[: settings.context_length]
-        weights = np.float32(settings.context_decay) ** np.arange(len(in_context), dtype=np.float32)
-        directions[:, 0] = learner.head * (weights @ learner.contexts(in_context))
-        directions[:, 1] = learner.head * learner.user_embedding(user)
-        t_all, t_last = learner.transitions.features(recent, size)
-        neighbours = np.flatnonzero(t_all)
-        features[neighbours, ranking.TRANSITIONS] = ranking.transition_feature(t_all[neighbours])
-        features[neighbours, ranking.TRANSITIONS_LAST] = ranking.transition_feature(t_last[neighbours])
-    products = learner.item_table.weights[:size] @ directions
-    features[:, ranking.CONTEXT] = products[:, 0] + learner.biases()
-    features[:, ranking.EMBEDDING] = products[:, 1]
-    features[:, [ranking.POPULARITY_FAST, ranking.POPULARITY_SLOW]] = learner.popularity_columns()
-    return features, neighbours
+        allowed[learner.seen(user)] = False
+        allowed[learner.hidden(user)] = False
+    return allowed
 
 
-def method_scores(
-    learner: Learner, features: NDArray[np.float32], neighbours: NDArray[np.intp]
-) -> dict[str, NDArray[Any]]:
-    """Return the scores of all items by each of ``METHODS``."""
-    w = learner.merge.weights.astype(np.float32)
-    without_p = features[:, : ranking.TRANSITIONS] @ w[: ranking.TRANSITIONS]
-    inner = without_p + w[ranking.EMBEDDING] * features[:, ranking.EMBEDDING]
-    served = inner.copy()
-    columns = [ranking.TRANSITIONS, ranking.TRANSITIONS_LAST]
-    served[neighbours] += features[neighbours][:, columns] @ w[columns]
+def rank_of(item: int, scores: NDArray[Any], allowed: NDArray[np.bool_]) -> int:
+    """Return the rank of an allowed item among the allowed ones, 1 the best; ties lose."""
+    return int(np.count_nonzero((scores >= scores[item]) & allowed))
+
+
+def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32]:
+    """Return ``ranking.FEATURES`` of every known item, (6, size) float32; ``None`` is someone never seen before."""
+    settings, size = learner.settings, len(learner.items)
+    features = np.zeros((len(ranking.FEATURES), size), dtype=np.float32)
+    features[ranking.CONTEXT] = learner.biases()
+    features[[ranking.POPULARITY_FAST, ranking.POPULARITY_SLOW]] = learner.popularity_columns().T
+    if user is None:
+        return features
+    recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
+    in_context = recent[: settings.context_length]
+    if len(in_context):
+        decays = np.float32(settings.context_decay) ** np.arange(len(in_context), dtype=np.float32)
+        context = (decays[:, None] * learner.contexts(in_context)).sum(axis=0)
+        features[ranking.CONTEXT] += learner.item_table.products(learner.head * context, size)
+    features[ranking.EMBEDDING] = learner.item_table.products(learner.head * learner.user_embedding(user), size)
+    t_all, t_last = learner.transitions.features(recent, size)
+    # Only neighbours of recent items have transitions above zero: few logarithms are needed.
+    neighbours = np.flatnonzero(t_all)
+    features[ranking.TRANSITIONS, neighbours] = ranking.transition_feature(t_all[neighbours])
+    features[ranking.TRANSITIONS_LAST, neighbours] = ranking.transition_feature(t_last[neighbours])
+    return features
+
+
+def method_scores(learner: Learner, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Return the scores of all items by each of ``METHODS``, each (size,)."""
+    weighted = features * learner.merge.weights.astype(np.float32)[:, None]
+    without_p = weighted[: ranking.TRANSITIONS].sum(axis=0)
+    inner = without_p + weighted[ranking.EMBEDDING]
     return {
-        "served": served,
+        "served": inner + weighted[ranking.TRANSITIONS] + weighted[ranking.TRANSITIONS_LAST],
         "context": inner,
         "context_without_p": without_p,
-        "gmf": features[:, ranking.EMBEDDING] + learner.biases(),
-        "popularity": learner.popularity.counts(len(features)),
-        "popularity_decayed": features[:, ranking.POPULARITY_FAST],
-        "transitions": features[:, ranking.TRANSITIONS],
+        "gmf": features[ranking.EMBEDDING] + learner.biases(),
+        "popularity": learner.popularity.counts(features.shape[1]),
+        "popularity_decayed": features[ranking.POPULARITY_FAST],
+        "transitions": features[ranking.TRANSITIONS],
     }
 
 

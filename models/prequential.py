@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,17 @@ import numpy as np
 from models.evaluation import Outcome, PrequentialEvaluator, is_scored
 from models.learner import Learner, event_seed
 from models.learning_kernel import Positives
+from models.model_settings import ModelSettings
 
+PASSES_TRIED = (1, 2, 3, 5)
+HELD_OUT = 0.1
+SCORED_OF_HELD_OUT = 5000
+BATCH = 10_000
 # A later pass steps half as far: the rows already stand near where they belong.
 LATER_PASS_RATE = 0.5
+
+# Called with the number of a pass, from 1, and how many positives it has learned.
+Progress = Callable[[int, int], None]
 
 
 class Positive(NamedTuple):
@@ -75,8 +83,7 @@ def train_passes(
     passes: int,
     *,
     score_every: int,
-    progress: Callable[[int, int], None] = lambda number, learned: None,
-    batch: int = 10_000,
+    progress: Progress = lambda number, learned: None,
 ) -> int:
     """Learn a history in ``passes`` passes of the streaming kernel; return how many positives a pass has.
 
@@ -85,6 +92,43 @@ def train_passes(
     ``history`` is in order of time; repeats are left out. ``progress(pass number, positives learned in it)`` is called
     after every batch.
     """
+    positives = _first_pass(learner, evaluator, history, score_every, progress)
+    for number in range(2, passes + 1):
+        _later_pass(learner, positives, number, progress)
+    return len(positives.users)
+
+
+def choose_passes(
+    settings: ModelSettings,
+    history: Sequence[Positive],
+    *,
+    score_every: int,
+    progress: Progress = lambda number, learned: None,
+) -> dict[int, float]:
+    """Return NDCG@10 of what would be served, by number of passes; the best should be taken.
+
+    The first 90 % of the history are learned in so many passes, the last 10 % streamed and scored. On every stream
+    tried, the best number of passes here helped the stream that followed or did it no harm.
+    """
+    cut = round((1 - HELD_OUT) * len(history))
+    learner = Learner(settings)
+    positives = _first_pass(learner, PrequentialEvaluator(learner), history[:cut], score_every, progress)
+    tail_every = max(1, (len(history) - cut) // SCORED_OF_HELD_OUT)
+    figures = {}
+    for number in range(1, max(PASSES_TRIED) + 1):
+        if number > 1:
+            _later_pass(learner, positives, number, progress)
+        if number in PASSES_TRIED:
+            trial = Learner.from_state(settings, *learner.state())
+            evaluator = PrequentialEvaluator(trial)
+            _first_pass(trial, evaluator, history[cut:], tail_every, lambda number, learned: None)
+            figures[number] = evaluator.totals()["ndcg10"]["served"]
+    return figures
+
+
+def _first_pass(
+    learner: Learner, evaluator: PrequentialEvaluator, history: Iterable[Positive], score_every: int, progress: Progress
+) -> Positives:
     stream = Prequential(learner, evaluator)
     learned: list[Positives] = []
     total = 0
@@ -92,21 +136,23 @@ def train_passes(
         if stream.is_repeat(positive.user_id, positive.item_id):
             continue
         scored = is_scored(positive.event_id, score_every)
-        if scored or stream.waiting >= batch:
+        if scored or stream.waiting >= BATCH:
             learned.append(stream.learn_waiting())
             progress(1, total)
         stream.take(positive, scored=scored)
         total += 1
     learned.append(stream.learn_waiting())
     progress(1, total)
-    positives = Positives._make(np.concatenate(columns) for columns in zip(*learned, strict=True))
-    for number in range(2, passes + 1):
-        learner.forget_histories()
-        for start in range(0, total, batch):
-            part = Positives._make(column[start : start + batch] for column in positives)
-            learner.learn_again(part, number, LATER_PASS_RATE)
-            progress(number, min(start + batch, total))
-    return total
+    return Positives._make(np.concatenate(columns) for columns in zip(*learned, strict=True))
+
+
+def _later_pass(learner: Learner, positives: Positives, number: int, progress: Progress) -> None:
+    total = len(positives.users)
+    learner.forget_histories()
+    for start in range(0, total, BATCH):
+        part = Positives._make(column[start : start + BATCH] for column in positives)
+        learner.learn_again(part, number, LATER_PASS_RATE)
+        progress(number, min(start + BATCH, total))
 
 
 def _columns(waiting: list[tuple[int, int, float, int, int]]) -> Positives:

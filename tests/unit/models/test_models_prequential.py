@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 from test_models_learner import SETTINGS, bits, feed, stream
 
+from models import prequential as prequential_module
 from models.evaluation import PrequentialEvaluator
 from models.learner import Learner
-from models.prequential import Positive, Prequential, train_passes
+from models.prequential import PASSES_TRIED, Positive, Prequential, choose_passes, train_passes
 
 
 def positives(seed):
@@ -30,10 +32,15 @@ def test_a_repeat_is_known_as_one_before_it_is_learned():
     assert prequential.is_repeat("u", "i") and not prequential.is_repeat("u", "j")
 
 
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(prequential_module, "BATCH", 7)
+
+
 def test_one_pass_is_streaming():
     learner = Learner(SETTINGS)
     history = positives(22)
-    learned = train_passes(learner, PrequentialEvaluator(learner), history + history[:9], 1, score_every=10**9, batch=7)
+    learned = train_passes(learner, PrequentialEvaluator(learner), history + history[:9], 1, score_every=10**9)
     assert learned == len(history)
     assert bits(learner) == bits(feed(Learner(SETTINGS), stream(22)))
 
@@ -41,9 +48,23 @@ def test_one_pass_is_streaming():
 def test_later_passes_move_embeddings_and_leave_the_memories():
     one, two = Learner(SETTINGS), Learner(SETTINGS)
     for learner, passes in ((one, 1), (two, 3)):
-        train_passes(learner, PrequentialEvaluator(learner), positives(23), passes, score_every=5, batch=7)
+        train_passes(learner, PrequentialEvaluator(learner), positives(23), passes, score_every=5)
     (first, facts), (later, later_facts) = one.state(), two.state()
     assert facts == later_facts
     changed = {name for name in first if not np.array_equal(first[name], later[name])}
     moved = {f"{side}_{what}" for side in ("user", "item", "context") for what in ("embeddings", "accumulators")}
     assert changed == moved | {"item_biases"}
+
+
+def test_the_number_of_passes_is_chosen_on_a_held_out_tail():
+    history = positives(24)
+    figures = choose_passes(SETTINGS, history, score_every=3)
+    assert tuple(figures) == PASSES_TRIED
+    for passes in (1, 3):
+        learner = Learner(SETTINGS)
+        evaluator = PrequentialEvaluator(learner)
+        cut = round(0.9 * len(history))
+        train_passes(learner, evaluator, history[:cut], passes, score_every=3)
+        tail = PrequentialEvaluator(learner)
+        train_passes(learner, tail, history[cut:], 1, score_every=1)
+        assert figures[passes] == tail.totals()["ndcg10"]["served"] > 0

@@ -1,0 +1,147 @@
+"""One pass over a stream: everything is recommended, scored and learned as the live trainer would, beside baselines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.baselines.bpr import Bpr
+from benchmarks.baselines.isgd import Isgd
+from benchmarks.baselines.item_item import LAST, ItemItem
+from benchmarks.stream import Stream
+from models.evaluation import METHODS, MISS, PrequentialEvaluator, candidates, rank_of
+from models.learner import Learner, event_seed
+from models.model_settings import ModelSettings
+from models.prequential import Positive, Prequential, choose_passes, train_passes
+
+BASELINES = ("isgd", "bpr", "item_item")
+ALL_METHODS = (*METHODS, *BASELINES)
+SHOWN = ("served", "context", "popularity_decayed")
+PROGRESS_S = 10.0
+# Positives of a history that teach the merge in initial training; it settles on fewer.
+SCORED_IN_TRAINING = 20_000
+LEARN_BATCH = 1000
+
+
+@dataclass
+class Run:
+    """What one seed gave.
+
+    ``ranks``: (scored, methods) int32. ``user_positives``, ``item_positives``: (scored,) positives of the user and the
+    item before the event. ``passes``: of initial training, 0 without.
+    """
+
+    ranks: NDArray[np.int32]
+    user_positives: NDArray[np.int64]
+    item_positives: NDArray[np.int64]
+    coverage10: float
+    diversity10: float
+    merge_weights: list[float]
+    passes: int
+
+    def rank(self, method: str) -> NDArray[np.int32]:
+        """Return the ranks of one method, (scored,)."""
+        return self.ranks[:, ALL_METHODS.index(method)]
+
+
+class _Baselines:
+    """The baselines, always as far as the stream has come."""
+
+    def __init__(self, stream: Stream, settings: ModelSettings) -> None:
+        users, items = len(stream.user_ids), len(stream.item_ids)
+        self._stream = stream
+        self._learned = 0
+        self._methods = (
+            Isgd(users, items, settings.dimension, settings.seed),
+            Bpr(users, items, settings.dimension, settings.seed),
+            ItemItem(users, items),
+        )
+
+    def learn_up_to(self, position: int) -> None:
+        part = slice(self._learned, position)
+        for method in self._methods:
+            method.learn(self._stream.users[part], self._stream.items[part])
+        self._learned = position
+
+    def ranks(self, learner: Learner, positive: Positive) -> list[int]:
+        user, item = learner.users.row(positive.user_id), learner.items.row(positive.item_id)
+        if user is None or item is None:
+            return [MISS] * len(self._methods)
+        allowed = candidates(learner, user)
+        recent = learner.recent(user, LAST)
+        return [rank_of(item, method.scores(user, recent, len(allowed)), allowed) for method in self._methods]
+
+
+def run(
+    stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm: float, progress: Callable[[str], None]
+) -> Run:
+    """Learn the first ``warm`` share by initial training, stream the rest, and score the positions ``scored``."""
+    learner = Learner(settings)
+    start = round(warm * len(stream))
+    passes = _initial_training(learner, stream, start, progress) if start else 0
+    evaluator = PrequentialEvaluator(learner)
+    prequential = Prequential(learner, evaluator)
+    baselines = _Baselines(stream, settings)
+    ranks = np.full((len(scored), len(ALL_METHODS)), MISS, np.int32)
+    known = np.zeros((2, len(scored)), np.int64)
+    row_of = {position: row for row, position in enumerate(scored.tolist())}
+    began = told = time.monotonic()
+    for position, positive in enumerate(stream.positives(settings.seed, start, len(stream)), start=start):
+        row = row_of.get(position)
+        if row is None:
+            prequential.take(positive, scored=False)
+            if prequential.waiting >= LEARN_BATCH:
+                prequential.learn_waiting()
+            continue
+        prequential.learn_waiting()
+        baselines.learn_up_to(position)
+        baseline_ranks = baselines.ranks(learner, positive)
+        outcome = prequential.take(positive, scored=True)
+        assert outcome is not None
+        ranks[row] = [outcome.ranks[name] for name in METHODS] + baseline_ranks
+        known[:, row] = outcome.user_positives, outcome.item_positives
+        if time.monotonic() > told + PROGRESS_S:
+            told = time.monotonic()
+            recall = (ranks[: row + 1] <= 10).mean(axis=0)
+            figures = ", ".join(f"{name} {recall[ALL_METHODS.index(name)]:.4f}" for name in SHOWN)
+            progress(f"{position:,} of {len(stream):,} in {told - began:.0f} s, recall@10: {figures}")
+    return Run(
+        ranks=ranks,
+        user_positives=known[0],
+        item_positives=known[1],
+        coverage10=evaluator.coverage10(),
+        diversity10=evaluator.diversity10(),
+        merge_weights=learner.merge.weights.tolist(),
+        passes=passes,
+    )
+
+
+def learning_rate(stream: Stream, settings: ModelSettings) -> float:
+    """Return positives learned per second of one core, learning alone, in calls of ``LEARN_BATCH``."""
+    learner = Learner(settings)
+    seconds = 0.0
+    for start in range(0, len(stream), LEARN_BATCH):
+        batch = []
+        for positive in stream.positives(settings.seed, start, min(start + LEARN_BATCH, len(stream))):
+            rows = learner.add_user(positive.user_id), learner.add_item(positive.item_id)
+            batch.append((*rows, positive.strength, event_seed(positive.event_id), len(learner.items)))
+        columns = [np.array(column) for column in zip(*batch, strict=True)]
+        began = time.process_time()
+        learner.learn(*columns)
+        seconds += time.process_time() - began
+    return len(stream) / seconds
+
+
+def _initial_training(learner: Learner, stream: Stream, end: int, progress: Callable[[str], None]) -> int:
+    history = list(stream.positives(learner.settings.seed, 0, end))
+    score_every = max(1, end // SCORED_IN_TRAINING)
+    figures = choose_passes(learner.settings, history, score_every=score_every)
+    passes = max(figures, key=lambda number: (figures[number], -number))
+    tried = ", ".join(f"{number}: {figure:.4f}" for number, figure in figures.items())
+    progress(f"initial training: NDCG@10 of a held-out tail by passes {tried}; training with {passes}")
+    train_passes(learner, PrequentialEvaluator(learner), history, passes, score_every=score_every)
+    return passes
