@@ -126,7 +126,7 @@ class Dependencies:
         """Return a popular list, at most a second old; the last known one, unconfirmed, when the store is down."""
         if name not in self._popular:
             self._popular[name] = LastKnown(
-                lambda: self._items.call(lambda: self._outside.items.popular(name, POPULAR_LIMIT)),
+                lambda: self._read_popular(name),
                 POPULAR_MAX_AGE_S,
                 self._outside.clock,
             )
@@ -143,6 +143,12 @@ class Dependencies:
     async def _read_edges(self, wanted: list[Sequence[str]]) -> list[Edges]:
         found = await self._items.call(lambda: self._outside.items.neighbours(_union(wanted)))
         return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
+
+    async def _read_popular(self, name: str) -> list[tuple[str, float]]:
+        entries = await self._items.call(lambda: self._outside.items.popular(name, POPULAR_LIMIT))
+        if not entries:  # a store that was emptied must not empty what is last known too
+            raise DependencyUnavailable("items", f"there is no list {name!r} yet")
+        return entries
 
     async def _read_serving_state(self) -> ServingState:
         state = await self._items.call(self._outside.items.serving_state)

@@ -12,6 +12,7 @@ import msgspec
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.recommending import Recommender
+from recommender_server.requests import query_parameters
 from recommender_server.resources import answer
 from recommender_server.traffic import Traffic
 from stores.ports import Metrics
@@ -81,8 +82,9 @@ class Health:
         response.content_type = "text/plain; version=0.0.4; charset=utf-8"
         response.text = self._exposition()
 
-    async def on_get_status(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    async def on_get_status(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Everything a person wants to see at a glance: the trainer's report, the index, the breakers, the traffic."""
+        query_parameters(request, ())
         document: dict[str, Any] = {
             "version": self._version,
             "trainer": None,

@@ -187,6 +187,18 @@ async def test_without_any_store_the_last_known_popular_list_answers():
 
 
 @in_loop
+async def test_an_emptied_item_store_does_not_empty_what_is_last_known():
+    world = World()
+    async with serving(world) as client:
+        before = await client.simulate_get("/v1/popular")
+        world.items.lists.clear()
+        await asyncio.sleep(1.05)
+        after = await client.simulate_get("/v1/popular")
+    assert after.json["source"] == "last_known_popular"
+    assert ids(after) == ids(before)
+
+
+@in_loop
 async def test_without_the_item_store_the_list_stays_personal_and_shows_bare_ids():
     world = World()
     document = world.users.documents["u0"]
