@@ -1,6 +1,6 @@
-"""The recommender as an ASGI application, run as
+"""The recommender as an ASGI application, run by ``python -m recommender_server`` or
 
-    gunicorn -c python:recommender_server.gunicorn_conf 'recommender_server.app:app_from_env()'
+    gunicorn 'recommender_server.app:app_from_env()' -k uvicorn_worker.UvicornWorker
 
 ``app_from_env`` alone reads the environment and opens the stores; everything else is given what it needs.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import falcon.asgi
 
 from models.events import EventDecoder, PositiveRule
-from models.settings import load_or_exit
+from models.settings import load
 from recommender_server import problems
 from recommender_server.background import Background
 from recommender_server.degradation import Deadline
@@ -85,14 +85,9 @@ def create_app(
     return app
 
 
-def settings_from_env() -> RecommenderSettings:
-    """Read the settings; bad ones, all named in one message, end the program with code 2."""
-    return load_or_exit(RecommenderSettings, os.environ)
-
-
 def app_from_env() -> falcon.asgi.App:
-    """Read the settings, open the stores and return the application. A URL that no adapter reads is ``ValueError``."""
-    settings = settings_from_env()
+    """Read the settings, open the stores and return the application. Raises ``ValueError`` for a bad setting or URL."""
+    settings = load(RecommenderSettings, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     metrics = RecordingMetrics()
     collaborators = Collaborators(

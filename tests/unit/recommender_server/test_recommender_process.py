@@ -9,14 +9,13 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
+RECOMMENDER = [sys.executable, "-m", "recommender_server"]
 GUNICORN = [
-    sys.executable,
-    "-m",
-    "gunicorn",
-    "-c",
-    "python:recommender_server.gunicorn_conf",
-    "recommender_server.app:app_from_env()",
+    *(sys.executable, "-m", "gunicorn", "recommender_server.app:app_from_env()"),
+    *("--worker-class", "uvicorn_worker.UvicornWorker", "--no-control-socket"),
 ]
 
 
@@ -31,11 +30,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def test_it_serves_under_gunicorn_and_ends_cleanly_when_told_to(tmp_path):
+@pytest.mark.parametrize("command", [RECOMMENDER, GUNICORN], ids=["by itself", "by gunicorn"])
+def test_it_serves_under_gunicorn_and_ends_cleanly_when_told_to(tmp_path, command):
     port = free_port()
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [*GUNICORN, "--bind", f"127.0.0.1:{port}"], env=environment(tmp_path), stdout=log, stderr=log, cwd=tmp_path
+            [*command, "--bind", f"127.0.0.1:{port}"], env=environment(tmp_path), stdout=log, stderr=log, cwd=tmp_path
         )
     try:
         event = {"user_id": "u", "item_id": "i", "type": "buy"}
@@ -65,7 +65,7 @@ def answer_of(request, process, patience_s=30.0):
 
 def test_bad_settings_are_all_named_and_end_the_program_with_code_2(tmp_path):
     finished = subprocess.run(
-        GUNICORN,
+        RECOMMENDER,
         env=environment(tmp_path, MAX_K="many", SERVED_SAMPLE_RATE="2", POSITIVE_EVENTS="", EVENT_FIELDS="a:b"),
         capture_output=True,
         text=True,
@@ -75,3 +75,16 @@ def test_bad_settings_are_all_named_and_end_the_program_with_code_2(tmp_path):
     assert finished.returncode == 2
     for name in ("MAX_K", "SERVED_SAMPLE_RATE", "POSITIVE_EVENTS", "EVENT_FIELDS"):
         assert name in finished.stderr
+
+
+def test_gunicorn_gives_up_on_bad_settings_too(tmp_path):
+    finished = subprocess.run(
+        [*GUNICORN, "--bind", f"127.0.0.1:{free_port()}"],
+        env=environment(tmp_path, MAX_K="many"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert finished.returncode == 3
+    assert "MAX_K" in finished.stderr
