@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 class CurvePoint(NamedTuple):
-    """A candidate after ``step`` passes, sweeps or epochs.
+    """A candidate after it has gone through the history ``step`` times.
 
     ``loss``: mean training loss of the step, where there is one. ``recall10``, ``ndcg10``: of what would be served, on
     the held-out slice, where it was measured.
@@ -39,22 +40,17 @@ def write_curve(points: Sequence[CurvePoint], chosen: str, csv_path: Path) -> Pa
 def _draw(points: Sequence[CurvePoint], chosen: str) -> Figure:
     # A Figure of its own, without pyplot: no display is looked for and no global state is left behind.
     figure = Figure(figsize=(9, 4), layout="constrained")
-    quality, loss = figure.subplots(1, 2)
-    for candidate in dict.fromkeys(point.candidate for point in points):
-        own = [point for point in points if point.candidate == candidate]
-        measured = [(point.step, point.ndcg10) for point in own if point.ndcg10 is not None]
-        if measured:
-            quality.plot(*zip(*measured, strict=True), marker="o", label=candidate)
-        with_loss = [(point.step, point.loss) for point in own if point.loss is not None]
-        if with_loss:
-            loss.plot(*zip(*with_loss, strict=True), marker=".", label=candidate)
-    quality.set(xlabel="passes, sweeps or epochs", ylabel="NDCG@10 of what is served", title=f"held out: {chosen}")
-    loss.set(xlabel="sweeps or epochs", ylabel="mean loss", title="training")
-    for axes in (quality, loss):
+    panels = {"NDCG@10 of what is served, held out": "ndcg10", "mean training loss": "loss"}
+    for axes, (label, name) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for candidate in dict.fromkeys(point.candidate for point in points):
+            known = [(point.step, getattr(point, name)) for point in points if point.candidate == candidate]
+            known = [(step, value) for step, value in known if value is not None]
+            if known:
+                axes.plot(*zip(*known, strict=True), marker="o", markersize=4, label=candidate)
+        axes.set(xlabel="times the history was gone through", ylabel=label)
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.lines:
-            axes.legend(frameon=False, fontsize=8)
-        else:
-            axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, color="gray")
+            axes.legend(frameon=False)
+    figure.suptitle(f"chosen: {chosen}")
     return figure

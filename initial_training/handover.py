@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,8 @@ from stores.publication import Outbox, Publisher
 
 # What the stores have not taken by then, the trainer publishes when it starts: the snapshot's outbox holds it all.
 PUBLISH_TIMEOUT_S = 60.0
+PAUSE_S = 0.1
 ITEMS_AT_ONCE = 1000
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,9 @@ def publish(
         metrics=metrics,
     )
     deadline_s = clock.monotonic_s() + PUBLISH_TIMEOUT_S
-    while clock.monotonic_s() < deadline_s:
+    publisher.flush({}, dict, idle=True)
+    # Nobody waits for the index: its server is often started later, and the trainer gives it the whole table.
+    while (publisher.outbox.users or publisher.outbox.edges) and clock.monotonic_s() < deadline_s:
+        clock.sleep(PAUSE_S)
         publisher.flush({}, dict, idle=True)
-        if publisher.settled:
-            return True
-        if not (publisher.outbox.users or publisher.outbox.edges):
-            break  # only the index is missing: nobody waits for a server that is started later
-    return publisher.settled
+    return not any(vars(publisher.outbox).values()) and not publisher.urgent

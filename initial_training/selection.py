@@ -66,7 +66,8 @@ def choose(
         totals = evaluator.totals()
         if evaluator.scored >= LEAST_SCORED:
             found[choice] = totals["ndcg10"]["served"]
-        name, step = ("mini-batches", choice.epochs) if choice.epochs else ("passes", choice.passes)
+        name = "a pass, then mini-batches" if choice.epochs else "passes of the kernel"
+        step = choice.passes + choice.epochs
         points.append(CurvePoint(name, step, loss, totals["recall10"]["served"], totals["ndcg10"]["served"]))
 
     after_first: list[Learner] = []
@@ -141,14 +142,16 @@ def learn_passes(
             after_pass(number, learner)
 
     try:
-        train_passes(
-            learner,
-            PrequentialEvaluator(learner),
-            pairs,
-            passes,
-            score_every=max(1, len(pairs) // MERGE_SCORED),
-            progress=progress,
-        )
+        # Overflow needs no warning: whatever is not finite is refused by name.
+        with np.errstate(over="ignore", invalid="ignore"):
+            train_passes(
+                learner,
+                PrequentialEvaluator(learner),
+                pairs,
+                passes,
+                score_every=max(1, len(pairs) // MERGE_SCORED),
+                progress=progress,
+            )
     except FloatingPointError as error:
         raise NonFiniteLoss(f"training diverged and nothing was written: {error}") from None
     return learner
@@ -156,5 +159,6 @@ def learn_passes(
 
 def _refuse_non_finite_tables(number: int, learner: Learner) -> None:
     for table in (learner.user_table, learner.item_table, learner.context_table):
-        # The sum of squares is the loss of the decay: it is finite when, and only when, all numbers are.
-        refuse_non_finite(f"pass {number}", float(np.square(table.weights, dtype=np.float64).sum()))
+        # Finite when all numbers are. An accumulator that is not means a row that can never move again.
+        squares = float(np.square(table.weights, dtype=np.float64).sum())
+        refuse_non_finite(f"pass {number}", squares + float(table.accumulators.sum(dtype=np.float64)))
