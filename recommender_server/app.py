@@ -62,12 +62,12 @@ def create_app(
     ingest = Ingest(dependencies, decoder, clock, metrics, deadline_s)
     served = ServedLog(dependencies, clock, metrics, settings.served_sample_rate, chance or random.Random())
     traffic = Traffic(metrics, settings.max_in_flight)
-    health = Health(dependencies, recommender, traffic, metrics, exposition, version)
 
     def deadline() -> Deadline:
         return Deadline(clock, deadline_s)
 
-    middleware: list[Any] = [traffic, Background(dependencies, served)]
+    health = Health(dependencies, recommender, traffic, metrics, exposition, version, deadline)
+    middleware: list[Any] = [traffic, Background(dependencies, served, clock)]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = False
     app.set_error_serializer(problems.serialize)

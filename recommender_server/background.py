@@ -8,9 +8,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from recommender_server.degradation import DependencyUnavailable
+from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.served_log import ServedLog
+from stores.ports import Clock
 
 FORGET_EVERY_S = 5.0
 # What is left to write at the end gets so long.
@@ -26,10 +27,12 @@ class Background:
         self,
         dependencies: Dependencies,
         served: ServedLog,
+        clock: Clock,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._dependencies = dependencies
         self._served = served
+        self._clock = clock
         self._pause = pause
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -51,7 +54,7 @@ class Background:
         while True:
             await self._pause(FORGET_EVERY_S)
             try:
-                state = await self._dependencies.serving_state()
+                state = await self._dependencies.serving_state(Deadline(self._clock, FORGET_EVERY_S))
                 await self._dependencies.forget_pending(state.learned)
             except DependencyUnavailable as error:
                 _log.info("pending events stay for now: %s", error)

@@ -26,6 +26,7 @@ class Seeking:
     """What is sought in one request: k items, none of them ``blocked``, for someone with this history.
 
     ``recent``: positives, NEWEST FIRST, the visitor's favourites among them. ``edges``: of the recent items, once read.
+    ``missing``: the dependencies that the request had to do without.
     """
 
     k: int
@@ -34,6 +35,7 @@ class Seeking:
     blocked: frozenset[str]
     catalogue: CatalogueView
     deadline: Deadline
+    missing: set[str]
     edges: Edges | None = None
 
     def first_size(self) -> int:
@@ -75,9 +77,10 @@ class CandidateSources:
             )
             try:
                 found = await self._dependencies.search(query, seeking.deadline)
-            except DependencyUnavailable:
+            except DependencyUnavailable as error:
                 if not shown:
                     raise
+                seeking.missing.add(error.dependency)
                 return shown
             shown = await self._shown(seeking, found, transitions, state.merge_weights)
             exhausted = len(found.item_ids) < size
@@ -109,7 +112,7 @@ class CandidateSources:
 
     async def popular(self, seeking: Seeking) -> tuple[list[Scored], bool]:
         """Return the most popular items, and whether the store confirmed the list (or it is the last known one)."""
-        known = await self._dependencies.popular(POPULAR)
+        known = await self._dependencies.popular(POPULAR, seeking.deadline)
         return await self._take(seeking, known.value), known.confirmed
 
     async def _edges(self, seeking: Seeking, required: bool = False) -> Edges:
@@ -120,7 +123,7 @@ class CandidateSources:
             except DependencyUnavailable as error:
                 if required:
                     raise
-                seeking.catalogue.missing = error  # the same store: do not wait for it twice
+                seeking.missing.add(error.dependency)
                 return {}
         return seeking.edges
 

@@ -17,14 +17,15 @@ Scored = tuple[str, float]
 class CatalogueView:
     """What is known of items within one request. Without the item store every item passes, under its bare id.
 
-    ``missing``: how the item store failed, once it has; it is not asked again in this request.
+    ``missing``: the dependencies that this request had to do without; once the item store is among them it is not
+    asked again.
     """
 
-    def __init__(self, dependencies: Dependencies, deadline: Deadline) -> None:
+    def __init__(self, dependencies: Dependencies, deadline: Deadline, missing: set[str]) -> None:
         self._dependencies = dependencies
         self._deadline = deadline
         self._known: dict[str, Item | None] = {}
-        self.missing: DependencyUnavailable | None = None
+        self._missing = missing
 
     def get(self, item_id: str) -> Item | None:
         """Return what has been read of an item."""
@@ -38,12 +39,12 @@ class CatalogueView:
     async def read(self, item_ids: Sequence[str]) -> None:
         """Read what is not yet known, in one round trip."""
         unknown = [item_id for item_id in item_ids if item_id not in self._known]
-        if not unknown or self.missing:
+        if not unknown or "items" in self._missing:
             return
         try:
             found = await self._dependencies.items(unknown, self._deadline)
         except DependencyUnavailable as error:
-            self.missing = error
+            self._missing.add(error.dependency)
             return
         self._known.update((item_id, found.get(item_id)) for item_id in unknown)
 

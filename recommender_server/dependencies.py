@@ -26,6 +26,7 @@ from stores.ports import (
     Query,
     Receipt,
     ServingState,
+    StoreUnavailable,
     UserReader,
 )
 
@@ -122,7 +123,7 @@ class Dependencies:
         """Write items through to the store that answers are made from."""
         await self._item_writes.call(lambda: self._outside.items.put_many(items))
 
-    async def popular(self, name: str) -> Known[list[tuple[str, float]]]:
+    async def popular(self, name: str, deadline: Deadline) -> Known[list[tuple[str, float]]]:
         """Return a popular list, at most a second old; the last known one, unconfirmed, when the store is down."""
         if name not in self._popular:
             self._popular[name] = LastKnown(
@@ -130,11 +131,17 @@ class Dependencies:
                 POPULAR_MAX_AGE_S,
                 self._outside.clock,
             )
-        return await self._popular[name].get()
+        try:
+            return await self._popular[name].get(deadline.remaining_s())
+        except StoreUnavailable as error:
+            raise DependencyUnavailable("items", str(error)) from error
 
-    async def serving_state(self, max_age_s: float | None = None) -> ServingState:
+    async def serving_state(self, deadline: Deadline, max_age_s: float | None = None) -> ServingState:
         """Return what the trainer published last; raises ``DependencyUnavailable`` when it never has."""
-        return (await self._serving_state.get(max_age_s)).value
+        try:
+            return (await self._serving_state.get(deadline.remaining_s(), max_age_s)).value
+        except StoreUnavailable as error:
+            raise DependencyUnavailable("trainer", str(error)) from error
 
     async def _read_items(self, wanted: list[Sequence[str]]) -> list[dict[str, Item]]:
         found = await self._items.call(lambda: self._outside.items.get_many(_union(wanted)))
@@ -147,13 +154,13 @@ class Dependencies:
     async def _read_popular(self, name: str) -> list[tuple[str, float]]:
         entries = await self._items.call(lambda: self._outside.items.popular(name, POPULAR_LIMIT))
         if not entries:  # a store that was emptied must not empty what is last known too
-            raise DependencyUnavailable("items", f"there is no list {name!r} yet")
+            raise StoreUnavailable(f"there is no list {name!r} yet")
         return entries
 
     async def _read_serving_state(self) -> ServingState:
         state = await self._items.call(self._outside.items.serving_state)
         if state is None:
-            raise DependencyUnavailable("trainer", "has not published anything yet")
+            raise StoreUnavailable("nothing has been published yet")
         return state
 
     # --- index --------------------------------------------------------------------------------------------------

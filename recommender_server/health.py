@@ -13,7 +13,7 @@ from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.recommending import Recommender
 from recommender_server.requests import query_parameters
-from recommender_server.resources import answer
+from recommender_server.resources import NewDeadline, answer
 from recommender_server.traffic import Traffic
 from stores.ports import Metrics
 
@@ -45,6 +45,7 @@ class Health:
         metrics: Metrics,
         exposition: Callable[[], str],
         version: str,
+        deadline: NewDeadline,
     ) -> None:
         self._dependencies = dependencies
         self._recommender = recommender
@@ -52,6 +53,7 @@ class Health:
         self._metrics = metrics
         self._exposition = exposition
         self._version = version
+        self._deadline = deadline
 
     async def on_get_root(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Point to the routes."""
@@ -64,7 +66,7 @@ class Health:
     async def on_get_readyz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """There is something to answer with: the trainer has published, now or before its store went down."""
         try:
-            state = await self._dependencies.serving_state()
+            state = await self._dependencies.serving_state(self._deadline())
         except DependencyUnavailable as error:
             answer(response, {"status": "starting", "waiting_for": str(error)}, 503)
             return
@@ -95,7 +97,7 @@ class Health:
             "answers_5xx": self._traffic.answers_5xx,
         }
         try:
-            document["trainer"] = msgspec.to_builtins(await self._dependencies.serving_state())
+            document["trainer"] = msgspec.to_builtins(await self._dependencies.serving_state(self._deadline()))
         except DependencyUnavailable as error:
             document["trainer_error"] = str(error)
         try:

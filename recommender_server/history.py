@@ -25,7 +25,8 @@ class Histories:
             view = await self._dependencies.user(user_id, deadline)
         except DependencyUnavailable as error:
             raise Problem(503, "users-unavailable", str(error), retry_after_s=1) from None
-        catalogue = CatalogueView(self._dependencies, deadline)
+        missing = set[str]()
+        catalogue = CatalogueView(self._dependencies, deadline, missing)
         newest = view.history()[:k]
         await catalogue.read([item_id for item_id, _, _ in newest])
         items = []
@@ -37,7 +38,7 @@ class Histories:
         return History(
             request_id=request_id,
             user_id=user_id,
-            degraded=catalogue.missing is not None,
+            degraded=bool(missing),
             as_of=AsOf(view.as_of, len(view.pending)),
             items=items,
         )

@@ -33,10 +33,10 @@ class LastKnown(Generic[Value]):
         self._read_at_s = -float("inf")
         self._reading: asyncio.Task[Value] | None = None
 
-    async def get(self, max_age_s: float | None = None) -> Known[Value]:
-        """Return the value; unconfirmed when the source failed. Raises ``StoreUnavailable`` when there never was one.
+    async def get(self, wait_s: float, max_age_s: float | None = None) -> Known[Value]:
+        """Return the value; unconfirmed when the source failed or did not answer within ``wait_s``.
 
-        ``max_age_s`` asks for a younger one than usual.
+        ``max_age_s`` asks for a younger one than usual. Raises ``StoreUnavailable`` when there never was one.
         """
         max_age_s = self._max_age_s if max_age_s is None else max_age_s
         if self._value is not None and self._clock.monotonic_s() - self._read_at_s < max_age_s:
@@ -46,11 +46,12 @@ class LastKnown(Generic[Value]):
             self._reading.add_done_callback(self._finished)
         try:
             # Shielded: a caller that gives up must not take the answer away from the others.
-            return Known(await asyncio.shield(self._reading), True)
-        except StoreUnavailable:
-            if self._value is None:
-                raise
-            return Known(self._value, False)
+            async with asyncio.timeout(wait_s):
+                return Known(await asyncio.shield(self._reading), True)
+        except (StoreUnavailable, TimeoutError) as error:
+            if self._value is not None:
+                return Known(self._value, False)
+            raise error if isinstance(error, StoreUnavailable) else StoreUnavailable("no answer in time") from error
 
     async def _refresh(self) -> Value:
         started_s = self._clock.monotonic_s()

@@ -21,6 +21,9 @@ from stores.ports import Clock, Metrics, ServingState
 WAITING_SHARE = 0.6
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.02
 
+# (item_id, score, reason).
+Pick = tuple[str, float, str]
+
 
 class Recommender:
     """Answers requests for recommendations. Holds nothing but what it last read of popular lists and trainer state."""
@@ -44,17 +47,10 @@ class Recommender:
     async def recommend(self, request: RecommendationRequest, request_id: str) -> Recommendations:
         """Answer within the deadline. Raises ``Problem`` only when there was never anything to answer with."""
         deadline = Deadline(self._clock, self._deadline_s)
-        state = await self._state()
-        view, stale, missing = await self._user(request)
-        recent = list(dict.fromkeys([*_given(request), *view.recent]))
-        seeking = Seeking(
-            k=request.k,
-            recent=recent,
-            embedding=view.embedding,
-            blocked=_blocked(request, view),
-            catalogue=CatalogueView(self._dependencies, deadline),
-            deadline=deadline,
-        )
+        missing = set[str]()
+        state = await self._state(deadline)
+        view, stale = await self._user(request, missing)
+        seeking = self._seeking(request.k, _recent(request, view), view, _blocked(request, view), deadline, missing)
         has_history = bool(view.recent or request.liked) or (view.embedding is not None and bool(view.embedding.any()))
         steps: list[Source]
         if has_history:
@@ -63,65 +59,77 @@ class Recommender:
             steps = ["similar", "neighbours", "popular", "personal"]
         else:
             steps = ["popular", "personal"]
-        answer = await self._fill(steps, seeking, request.item_id, state)
+        source, picks = await self._fill(steps, seeking, request.item_id, state)
         as_of = AsOf(view.as_of or (state.learned if state else {}), len(view.pending))
-        return self._recommendations(request_id, answer, seeking.catalogue, as_of, stale, missing)
+        return self._recommendations(request_id, source, picks, seeking, as_of, stale)
 
     async def similar(self, item_id: str, k: int, request_id: str) -> Recommendations | None:
         """Return the items most like one, ``None`` when nobody knows it. Raises ``Problem`` only while starting."""
         deadline = Deadline(self._clock, self._deadline_s)
-        state = await self._state()
-        catalogue = CatalogueView(self._dependencies, deadline)
-        seeking = Seeking(k, [item_id], None, frozenset([item_id]), catalogue, deadline)
-        answer = await self._fill(["similar", "neighbours"], seeking, item_id, state)
-        if not answer.picks and not answer.missing:
-            await catalogue.read([item_id])
-            if catalogue.get(item_id) is None and not catalogue.missing:
+        state = await self._state(deadline)
+        seeking = self._seeking(k, [item_id], NOBODY, frozenset([item_id]), deadline, set())
+        source, picks = await self._fill(["similar", "neighbours"], seeking, item_id, state)
+        if not picks and not seeking.missing:
+            await seeking.catalogue.read([item_id])
+            if seeking.catalogue.get(item_id) is None and not seeking.missing:
                 return None
-        return self._recommendations(request_id, answer, catalogue, AsOf(state.learned if state else {}, 0))
+        return self._recommendations(request_id, source, picks, seeking, AsOf(state.learned if state else {}, 0))
 
     async def popular(self, k: int, request_id: str) -> Recommendations:
         """Return what is popular now. Raises ``Problem`` only while starting."""
         deadline = Deadline(self._clock, self._deadline_s)
-        state = await self._state()
-        catalogue = CatalogueView(self._dependencies, deadline)
-        answer = await self._fill(["popular"], Seeking(k, [], None, frozenset(), catalogue, deadline), None, state)
-        return self._recommendations(request_id, answer, catalogue, AsOf(state.learned if state else {}, 0))
+        state = await self._state(deadline)
+        seeking = self._seeking(k, [], NOBODY, frozenset(), deadline, set())
+        source, picks = await self._fill(["popular"], seeking, None, state)
+        return self._recommendations(request_id, source, picks, seeking, AsOf(state.learned if state else {}, 0))
+
+    def _seeking(
+        self,
+        k: int,
+        recent: list[str],
+        view: UserView,
+        blocked: frozenset[str],
+        deadline: Deadline,
+        missing: set[str],
+    ) -> Seeking:
+        catalogue = CatalogueView(self._dependencies, deadline, missing)
+        return Seeking(k, recent, view.embedding, blocked, catalogue, deadline, missing)
 
     # --- the state of things ------------------------------------------------------------------------------------
 
-    async def _state(self) -> ServingState | None:
+    async def _state(self, deadline: Deadline) -> ServingState | None:
         try:
-            return await self._dependencies.serving_state()
+            return await self._dependencies.serving_state(deadline)
         except DependencyUnavailable:
             return None
 
-    async def _user(self, request: RecommendationRequest) -> tuple[UserView, bool, frozenset[str]]:
-        """Return (view, stale, missing dependencies), having waited a while for the state that ``after`` asks for."""
+    async def _user(self, request: RecommendationRequest, missing: set[str]) -> tuple[UserView, bool]:
+        """Return (view, stale), having waited a while for the state that ``after`` asks for."""
         waiting = Deadline(self._clock, WAITING_SHARE * self._deadline_s)
         pause_s = FIRST_PAUSE_S
         first = True
         while True:
             # Learned offsets are read BEFORE the user: what they cover was in the user's document when they were
             # published, so it is in what is read after.
-            learned = await self._learned(request, at_once=not first)
+            learned = await self._learned(request, waiting, at_once=not first)
             try:
                 view = NOBODY if request.user_id is None else await self._dependencies.user(request.user_id, waiting)
             except DependencyUnavailable as error:
-                return NOBODY, request.after is not None, frozenset([error.dependency])
+                missing.add(error.dependency)
+                return NOBODY, request.after is not None
             if request.after is None or learned or (request.level == "history" and view.includes(request.after)):
-                return view, False, frozenset()
+                return view, False
             if waiting.remaining_s() <= pause_s:
-                return view, True, frozenset()
+                return view, True
             await self._pause(pause_s)
             first, pause_s = False, min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _learned(self, request: RecommendationRequest, at_once: bool) -> bool:
+    async def _learned(self, request: RecommendationRequest, waiting: Deadline, at_once: bool) -> bool:
         after = request.after
         if after is None:
             return False
         try:
-            state = await self._dependencies.serving_state(max_age_s=0.0 if at_once else None)
+            state = await self._dependencies.serving_state(waiting, max_age_s=0.0 if at_once else None)
         except DependencyUnavailable:
             return False
         return state.learned.get(after.partition, 0) > after.offset
@@ -130,12 +138,11 @@ class Recommender:
 
     async def _fill(
         self, steps: list[Source], seeking: Seeking, item_id: str | None, state: ServingState | None
-    ) -> _Answer:
+    ) -> tuple[Source, list[Pick]]:
         """Ask one source after the other until the list is full; the first that contributes names the answer."""
-        picks: list[tuple[str, float, str]] = []
+        picks: list[Pick] = []
         source: Source | None = None
         first_answered: Source | None = None
-        missing = set[str]()
         for step in steps:
             rest = dataclasses.replace(
                 seeking, k=seeking.k - len(picks), blocked=seeking.blocked.union(pick[0] for pick in picks)
@@ -143,12 +150,12 @@ class Recommender:
             try:
                 found, name = await self._ask(step, rest, item_id, state)
             except DependencyUnavailable as error:
-                missing.add(error.dependency)
+                seeking.missing.add(error.dependency)
                 continue
             finally:
                 seeking.edges = rest.edges
             if name == "last_known_popular":
-                missing.add("items")
+                seeking.missing.add("items")
             first_answered = first_answered or name
             if found:
                 source = source or name
@@ -159,9 +166,7 @@ class Recommender:
         answered = source or first_answered
         if answered is None or (not picks and state is None):
             raise starting("nothing has been learned or published yet; try again in a moment")
-        if seeking.catalogue.missing:
-            missing.add(seeking.catalogue.missing.dependency)
-        return _Answer(answered, frozenset(missing), picks)
+        return answered, picks
 
     async def _ask(
         self, step: Source, seeking: Seeking, item_id: str | None, state: ServingState | None
@@ -194,42 +199,32 @@ class Recommender:
     def _recommendations(
         self,
         request_id: str,
-        answer: _Answer,
-        catalogue: CatalogueView,
+        source: Source,
+        picks: list[Pick],
+        seeking: Seeking,
         as_of: AsOf,
         stale: bool = False,
-        missing: frozenset[str] = frozenset(),
     ) -> Recommendations:
-        missing = missing | answer.missing
-        self.answers_by_source[answer.source] += 1
-        self._metrics.count("recommendations", source=answer.source)
-        for dependency in missing:
+        self.answers_by_source[source] += 1
+        self._metrics.count("recommendations", source=source)
+        for dependency in seeking.missing:
             self._metrics.count("degraded", dependency=dependency)
         if stale:
             self._metrics.count("stale_answers")
-        return Recommendations(
-            request_id=request_id,
-            source=answer.source,
-            degraded=bool(missing),
-            stale=stale,
-            as_of=as_of,
-            items=[
-                recommended(item_id, score, reason, catalogue.get(item_id)) for item_id, score, reason in answer.picks
-            ],
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Answer:
-    source: Source
-    missing: frozenset[str]
-    picks: list[tuple[str, float, str]]
+        items = [
+            recommended(item_id, score, reason, seeking.catalogue.get(item_id)) for item_id, score, reason in picks
+        ]
+        return Recommendations(request_id, source, bool(seeking.missing), stale, as_of, items)
 
 
 def _given(request: RecommendationRequest) -> list[str]:
     """Return what the request itself names as liked, newest first: the page's item before the favourites."""
     page = [] if request.item_id is None else [request.item_id]
     return [*page, *reversed(request.liked)]
+
+
+def _recent(request: RecommendationRequest, view: UserView) -> list[str]:
+    return list(dict.fromkeys([*_given(request), *view.recent]))
 
 
 def _blocked(request: RecommendationRequest, view: UserView) -> frozenset[str]:

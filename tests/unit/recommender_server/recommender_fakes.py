@@ -73,11 +73,12 @@ class RunningClock:
 
 
 class Weather:
-    """Whether a dependency answers, and after how long."""
+    """Whether a dependency answers, after how long, and how often before it goes down."""
 
     def __init__(self) -> None:
         self.down = False
         self.delay_s = 0.0
+        self.answers_left: int | None = None
         self.calls: dict[str, int] = {}
 
     async def pass_through(self, call: str) -> None:
@@ -86,6 +87,9 @@ class Weather:
             await asyncio.sleep(self.delay_s)
         else:
             await asyncio.sleep(0)  # a real store gives the loop a turn
+        if self.answers_left is not None:
+            self.answers_left -= 1
+            self.down = self.answers_left < 0
         if self.down:
             raise StoreUnavailable("bad weather")
 

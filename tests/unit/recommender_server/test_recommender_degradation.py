@@ -1,12 +1,14 @@
 import asyncio
 import time
 
+import msgspec
 import pytest
 from recommender_fakes import SteppedClock, World, ids, in_loop, serving
 
 from models import ranking
 from recommender_server.degradation import CircuitBreaker, Deadline, DependencyUnavailable, Guard
 from recommender_server.last_known import LastKnown
+from stores.ports import StoreUnavailable
 from stores.recording_metrics import RecordingMetrics
 
 # --- the breaker and the guard --------------------------------------------------------------------------------------
@@ -103,12 +105,31 @@ async def test_last_known_reads_once_for_all_and_keeps_the_value_when_the_source
         return len(reads)
 
     known = LastKnown(read, 1.0, clock)
-    assert [x.value for x in await asyncio.gather(*(known.get() for _ in range(5)))] == [1] * 5
-    assert await known.get() == (1, True)
+    assert [x.value for x in await asyncio.gather(*(known.get(5.0) for _ in range(5)))] == [1] * 5
+    assert await known.get(5.0) == (1, True)
     clock.sleep(1.0)
-    assert await known.get() == (1, False)
-    assert await known.get() == (3, True)
+    assert await known.get(5.0) == (1, False)
+    assert await known.get(5.0) == (3, True)
     assert len(reads) == 3
+
+
+@in_loop
+async def test_last_known_does_not_wait_longer_than_asked():
+    clock = SteppedClock()
+    hanging = asyncio.Event()
+
+    async def read():
+        await hanging.wait()
+        return 7
+
+    known = LastKnown(read, 1.0, clock)
+    with pytest.raises(StoreUnavailable, match="in time"):
+        await known.get(0.01)
+    hanging.set()
+    assert await known.get(5.0) == (7, True)
+    hanging.clear()
+    clock.sleep(1.0)
+    assert await known.get(0.01) == (7, False)
 
 
 # --- the chain of sources -------------------------------------------------------------------------------------------
@@ -135,6 +156,19 @@ async def test_without_the_index_the_neighbours_of_recent_items_answer():
     assert (result.status_code, result.json["source"], result.json["degraded"]) == (200, "neighbours", True)
     assert ids(result) == [item_id for item_id, _ in expected[:3]]
     assert result.json["items"][0]["reason"].startswith("often follows Title i")
+
+
+@in_loop
+async def test_an_index_that_fails_while_more_is_asked_for_leaves_a_shorter_personal_list_to_be_filled():
+    world = World(items=600)
+    for item_id in world.index.ids[:580]:
+        world.items.records[item_id] = msgspec.structs.replace(world.items.records[item_id], available=False)
+    world.index.answers_left = 1
+    async with serving(world) as client:
+        result = await client.simulate_get("/v1/recommendations", params={"user_id": "u0", "k": 10})
+    assert (result.status_code, result.json["source"], result.json["degraded"]) == (200, "personal", True)
+    assert set(ids(result)) <= set(world.index.ids[580:]) - set(world.users.documents["u0"].seen)
+    assert len(ids(result)) == 10
 
 
 @in_loop

@@ -266,7 +266,7 @@ async def test_learned_events_are_forgotten_in_the_background():
     collaborators = Collaborators(world.log, world.users, world.items, world.index, world.metrics, RunningClock())
     dependencies = Dependencies(collaborators, RecommenderSettings())
     served = ServedLog(dependencies, RunningClock(), world.metrics, 0.0, random.Random(1))
-    background = Background(dependencies, served, pause)
+    background = Background(dependencies, served, RunningClock(), pause)
     async with serving(world) as client:
         await client.simulate_post("/v1/events", json={"events": [event("x", "i001"), event("x", "i002")]})
     world.learned(1)
