@@ -296,7 +296,7 @@ class Stamp(msgspec.Struct, frozen=True):
     """What every write to the index carries: this write takes it from ``from_seq`` to ``to_seq`` of this epoch.
 
     The index accepts a write whose ``from_seq`` is where it stands (or whose ``to_seq`` is: a repeat, answered again
-    as done); an older epoch raises ``StaleEpoch``, anything else ``Gap``.
+    as done); an older epoch raises ``StaleEpoch``, anything else ``Gap``. A newer epoch begins with ``replace``.
     """
 
     epoch: int
@@ -395,7 +395,7 @@ class ItemIndexReader(Protocol):
         """Answer several queries in one call, in order."""
 
     async def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
-        """Return, per known item, the k items nearest by cosine of the item vectors, itself left out, best first."""
+        """Return, per known item, the k items nearest by cosine of head ∘ item embedding, itself left out."""
 
     async def status(self) -> IndexStatus:
         """Return where the index stands."""

@@ -242,7 +242,8 @@ class ItemIndexContract:
     def test_similar_items_are_nearest_by_cosine_of_their_vectors(self, filled, rows, open_reader):
         answer = self.run(open_reader, lambda reader: reader.similar(["i3", "unknown", "i8"], 4))
         assert set(answer) == {"i3", "i8"}
-        unit = rows.vectors / np.linalg.norm(rows.vectors, axis=1, keepdims=True)
+        embeddings = rows.vectors[:, :D]  # the bias says nothing about likeness
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
         for item_id, found in answer.items():
             row = rows.item_ids.index(item_id)
             cosines = unit @ unit[row]

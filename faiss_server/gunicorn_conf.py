@@ -1,0 +1,13 @@
+"""How gunicorn runs the faiss server. Options on gunicorn's own command line win over these."""
+
+bind = "127.0.0.1:8001"
+worker_class = "uvicorn_worker.UvicornWorker"
+# One process holds the one table; a second would be a second index that the trainer does not know of.
+workers = 1
+# Longer than clients' pools keep an idle connection, so that it is never closed under a request.
+keepalive = 75
+graceful_timeout = 10
+# Loading a table of millions of rows must not look like a hung worker.
+timeout = 120
+# A second gunicorn on the machine would use the same socket.
+control_socket_disable = True

@@ -1,0 +1,281 @@
+"""The index: the table, where it stands, and the searches over it.
+
+For one thread: searches and writes run one after the other on the event loop, which is all the locking there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from faiss_server.approximate_search import ApproximateSearch
+from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, prepare, search_exactly
+from faiss_server.fencing import Fence
+from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, BadRows, ItemTable
+from faiss_server.recent_queries import RecentQueries
+from stores.ports import Candidates, IndexStatus, ItemRows, Query, Stamp, Vectors
+
+MAX_K = 10_000
+# A batch is searched as one, with so many hits more, when no query of it excludes more than this.
+MAX_EXTRA_HITS = 600
+# Neighbours by cosine are chosen among this many times as many candidates by inner product.
+SIMILAR_CANDIDATES = 10
+SIMILAR_MIN_CANDIDATES = 500
+
+
+class BadQuery(ValueError):
+    """A query that cannot be answered; the message says why."""
+
+
+class NotLoaded(Exception):
+    """Nothing can be searched before the first whole table."""
+
+
+class ItemIndex:
+    """An item index in this process; the rules of ``stores.ports.ItemIndexWriter`` and ``ItemIndexReader``.
+
+    Attributes
+    ----------
+    approximate
+        What large tables are searched with, once it is built and as long as it is good enough; else ``None``.
+    changed
+        Rows written or deleted since ``watch_changes``, for whoever builds the next ``approximate`` beside the writes.
+    """
+
+    def __init__(self, boot_id: str) -> None:
+        self.boot_id = boot_id
+        self.fence = Fence()
+        self.table = ItemTable(0)
+        self.approximate: ApproximateSearch | None = None
+        self.changed: set[int] | None = None
+        self.recent_queries = RecentQueries()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def status(self) -> IndexStatus:
+        """Return where the index stands. ``ready``: it can be searched."""
+        return IndexStatus(
+            boot_id=self.boot_id,
+            epoch=self.fence.epoch,
+            seq=self.fence.seq,
+            ready=self.fence.loaded,
+            items=self.table.items,
+            rows=len(self.table),
+            dimension=self.table.dimension,
+            kind="exact" if self.approximate is None else self.approximate.kind,
+        )
+
+    def upsert(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
+        """Add or overwrite rows. Safe to repeat. Raises ``StaleEpoch``, ``Gap``, or ``BadRows``, changing nothing."""
+        if self.fence.admits(stamp):
+            places = self.table.put(rows)
+            self._follow(places)
+            if self.approximate is not None:
+                self.approximate.put(places, self.table.columns[places])
+            self.fence.advance(stamp)
+        return self.status()
+
+    def set_popularity(self, columns: Vectors, stamp: Stamp) -> IndexStatus:
+        """Overwrite the popularity columns. Safe to repeat. Raises ``StaleEpoch``, ``Gap`` or ``BadRows``."""
+        if self.fence.admits(stamp):
+            if columns.ndim == 2 and len(columns) != len(self.table):
+                raise self.fence.gap(stamp, f"the table has {len(self.table)} rows, not {len(columns)}")
+            self.table.put_popularity(columns)
+            if self.approximate is not None:
+                self.approximate.put_last_columns(self.table.columns, 2)
+            self.fence.advance(stamp)
+        return self.status()
+
+    def delete(self, item_ids: Sequence[str], stamp: Stamp) -> IndexStatus:
+        """Make items unfindable. Safe to repeat. Raises ``StaleEpoch`` or ``Gap``."""
+        if self.fence.admits(stamp):
+            rows = self.table.delete(item_ids)
+            self._follow(rows)
+            if self.approximate is not None:
+                self.approximate.remove(rows)
+            self.fence.advance(stamp)
+        return self.status()
+
+    def install(self, table: ItemTable, stamp: Stamp) -> IndexStatus:
+        """Replace everything by this table. Safe to repeat. Raises ``StaleEpoch``."""
+        self.fence.refuse_older(stamp)
+        prepare(table.dimension + EXTRA_COLUMNS)
+        self.table = table
+        self.approximate = None
+        self.changed = None
+        self.recent_queries = RecentQueries()
+        self.fence.restart(stamp)
+        return self.status()
+
+    def watch_changes(self) -> None:
+        """Begin to keep the rows that change."""
+        self.changed = set()
+
+    def adopt(self, approximate: ApproximateSearch | None) -> None:
+        """Search with this from now on, after the rows that changed while it was built are brought up to date."""
+        if approximate is not None and self.changed:
+            rows = np.array(sorted(self.changed), dtype=np.int64)
+            approximate.remove(rows)
+            alive = rows[self.table.alive[rows]]
+            approximate.put(alive, self.table.columns[alive])
+            approximate.put_last_columns(self.table.columns, 2)
+        self.approximate = approximate
+        self.changed = None
+
+    def _follow(self, rows: Rows) -> None:
+        if self.changed is not None:
+            self.changed.update(rows.tolist())
+
+    # --- searching --------------------------------------------------------------------------------------------------
+
+    def search(self, queries: Sequence[Query]) -> list[Candidates]:
+        """Answer several queries, in order. Raises ``BadQuery`` or ``NotLoaded``."""
+        if not self.fence.loaded:
+            raise NotLoaded("the index has no table yet")
+        if not queries:
+            return []
+        vectors = np.stack([self._folded(query) for query in queries])
+        wanted = [_Wanted(query, self.table) for query in queries]
+        everywhere = [place for place, query in enumerate(queries) if query.within is None]
+        hits: dict[int, tuple[Rows, Vectors]] = {
+            place: self._best_within(vectors[place], wanted[place])
+            for place, query in enumerate(queries)
+            if query.within is not None
+        }
+        if everywhere:
+            found = self._best(vectors[everywhere], [wanted[place] for place in everywhere])
+            hits |= dict(zip(everywhere, found, strict=True))
+            self.recent_queries.keep(vectors[everywhere])
+        return [
+            self._candidates(vectors[place], wanted[place], query, *hits[place]) for place, query in enumerate(queries)
+        ]
+
+    def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
+        """Return, per known item, the k items nearest by cosine of the item vectors, best first.
+
+        The item vector is head * item embedding, the first d columns: neither bias nor popularity makes items alike.
+        Raises ``BadQuery`` or ``NotLoaded``.
+        """
+        if not self.fence.loaded:
+            raise NotLoaded("the index has no table yet")
+        _check_k(k)
+        answers: dict[str, list[tuple[str, float]]] = {}
+        for item_id in item_ids:
+            for row in self.table.rows_of([item_id]).tolist():
+                answers[item_id] = self._nearest(row, k)
+        return answers
+
+    def _folded(self, query: Query) -> Vectors:
+        """Return the query with its recent items' contexts added: (d + 3,) float32."""
+        d = self.table.dimension
+        if query.vector.shape != (d + EXTRA_COLUMNS,):
+            raise BadQuery(f"a query of dimension {d} has shape ({d + EXTRA_COLUMNS},), not {query.vector.shape}")
+        if len(query.recent) != len(query.recent_weights):
+            raise BadQuery(f"{len(query.recent)} recent items have {len(query.recent_weights)} weights")
+        _check_k(query.k)
+        vector = np.array(query.vector, dtype=np.float32)
+        rows, weights = [], []
+        for item_id, weight in zip(query.recent, query.recent_weights, strict=True):
+            row = self.table.known_row(item_id)
+            if row is not None:
+                rows.append(row)
+                weights.append(weight)
+        if rows:
+            vector[:d] += np.array(weights, dtype=np.float32) @ self.table.contexts[rows]
+        # Written so that NaN fails too.
+        if not np.abs(vector).max(initial=0.0) <= MAX_NUMBER:
+            raise BadQuery(f"a query holds a number that is not finite, or beyond {MAX_NUMBER:g}")
+        return vector
+
+    def _best(self, vectors: Vectors, wanted: list[_Wanted]) -> list[tuple[Rows, Vectors]]:
+        extra = max(len(one.excluded) for one in wanted)
+        most = max(one.k for one in wanted)
+        if self.approximate is not None and extra <= MAX_EXTRA_HITS:
+            scores, rows = self.approximate.search(vectors, min(most + extra, len(self.table)))
+            found = [one.first(*pair) for one, *pair in zip(wanted, rows, scores, strict=True)]
+            # The lists that were searched may hold too few.
+            return [
+                hit if len(hit[0]) == one.k else self._best_alone(vector, one)
+                for hit, vector, one in zip(found, vectors, wanted, strict=True)
+            ]
+        if len(wanted) > SEQUENTIAL_QUERIES and not self.table.deleted and extra <= MAX_EXTRA_HITS:
+            scores, rows = search_exactly(self.table.columns, vectors, most + extra)
+            return [one.first(*pair) for one, *pair in zip(wanted, rows, scores, strict=True)]
+        return [self._best_alone(vector, one) for vector, one in zip(vectors, wanted, strict=True)]
+
+    def _best_alone(self, vector: Vectors, wanted: _Wanted) -> tuple[Rows, Vectors]:
+        allowed = None
+        if len(wanted.excluded) or self.table.deleted:
+            mask = self.table.alive.copy()
+            mask[wanted.excluded] = False
+            allowed = RowFilter(mask)
+        scores, rows = search_exactly(self.table.columns, vector[None], wanted.k, allowed)
+        return wanted.first(rows[0], scores[0])
+
+    def _best_within(self, vector: Vectors, wanted: _Wanted) -> tuple[Rows, Vectors]:
+        rows = np.setdiff1d(wanted.within, wanted.excluded)
+        scores = self.table.columns[rows] @ vector
+        best = np.argsort(-scores, kind="stable")[: wanted.k]
+        return rows[best], scores[best]
+
+    def _candidates(
+        self, vector: Vectors, wanted: _Wanted, query: Query, rows: Rows, scores: Vectors
+    ) -> Candidates:
+        item_id = self.table.item_id
+        return Candidates(
+            item_ids=[item_id(row) for row in rows.tolist()],
+            scores=scores,
+            also_ids=[item_id(row) for row in wanted.also.tolist()],
+            also_scores=self.table.columns[wanted.also] @ vector,
+        )
+
+    def _nearest(self, row: int, k: int) -> list[tuple[str, float]]:
+        d, table = self.table.dimension, self.table
+        vector = table.columns[row, :d].copy()
+        rows: Rows | slice = slice(None)
+        if self.approximate is not None:
+            query = np.zeros((1, d + EXTRA_COLUMNS), dtype=np.float32)
+            query[0, :d] = vector
+            count = min(max(k * SIMILAR_CANDIDATES, SIMILAR_MIN_CANDIDATES), len(table))
+            rows = self.approximate.search(query, count)[1][0]
+            rows = rows[rows >= 0]
+        sizes = table.norms[rows] * table.norms[row]
+        cosines = np.divide(table.columns[rows, :d] @ vector, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        places = np.arange(len(table)) if isinstance(rows, slice) else rows
+        allowed = table.alive[rows] & (places != row)
+        places, cosines = places[allowed], cosines[allowed]
+        if k < len(cosines):
+            chosen = np.argpartition(-cosines, k)[:k]
+            places, cosines = places[chosen], cosines[chosen]
+        order = np.lexsort((places, -cosines))
+        return [(table.item_id(place), float(cosine)) for place, cosine in zip(places[order], cosines[order], strict=True)]
+
+
+class _Wanted:
+    """What one query asks for, in rows."""
+
+    def __init__(self, query: Query, table: ItemTable) -> None:
+        self.excluded = np.unique(table.rows_of(query.exclude)) if query.exclude else _NO_ROWS
+        self.also = table.rows_of(query.also) if query.also else _NO_ROWS
+        self.within = np.unique(table.rows_of(query.within)) if query.within else _NO_ROWS
+        # So many exist.
+        self.k = min(query.k, table.items - len(self.excluded))
+
+    def first(self, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+        """Return the first k of these hits that are hits (faiss fills up with -1) and not excluded."""
+        kept = rows >= 0
+        if len(self.excluded):
+            kept &= ~np.isin(rows, self.excluded)
+        return rows[kept][: self.k], scores[kept][: self.k]
+
+
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+
+
+def _check_k(k: int) -> None:
+    if not 1 <= k <= MAX_K:
+        raise BadQuery(f"k must be between 1 and {MAX_K}, not {k}")
+
+
+__all__ = ["MAX_K", "BadQuery", "BadRows", "ItemIndex", "NotLoaded"]

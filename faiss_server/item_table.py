@@ -1,0 +1,161 @@
+"""The table of the index: what is known of every item, in memory that never moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.growable_array import GrowableArray, grown_capacity
+from models.vocabulary import Vocabulary
+from stores.ports import ItemRows, Vectors
+
+Rows = NDArray[np.int64]
+
+# Beside the item vector (head * item embedding) the searched columns hold the bias and two columns of popularity.
+EXTRA_COLUMNS = 3
+# Larger numbers are refused: a product of two of them, summed over all columns, is still finite in float32.
+MAX_NUMBER = 1e15
+
+
+class BadRows(ValueError):
+    """Rows that cannot be held: of another dimension, of uneven length, twice the same item, or not finite."""
+
+
+class ItemTable:
+    """The rows of all items, deleted ones included, in the order in which they first came.
+
+    The memory is reserved once and never moves (``models.growable_array``), so that rows are overwritten in place
+    while another thread reads them: such a reader may see half of an overwritten row, never memory that is gone.
+
+    Attributes
+    ----------
+    dimension
+        d, the length of an item embedding.
+    items
+        Items that are not deleted.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension
+        self.items = 0
+        self._vocabulary = Vocabulary()
+        self._columns = GrowableArray(0, (dimension + EXTRA_COLUMNS,), np.float32)
+        self._contexts = GrowableArray(0, (dimension,), np.float32)
+        self._norms = GrowableArray(0, (), np.float32)
+        self._alive = GrowableArray(0, (), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._vocabulary)
+
+    @property
+    def columns(self) -> Vectors:
+        """What is searched: (rows, d + 3) float32, a view of the table's own memory."""
+        return self._columns.rows[: len(self)]
+
+    @property
+    def contexts(self) -> Vectors:
+        """The context embeddings, (rows, d) float32, a view."""
+        return self._contexts.rows[: len(self)]
+
+    @property
+    def norms(self) -> Vectors:
+        """The Euclidean norm of every item vector (the first d columns), (rows,) float32, a view."""
+        return self._norms.rows[: len(self)]
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """False for deleted rows, (rows,), a view."""
+        return self._alive.rows[: len(self)]
+
+    @property
+    def deleted(self) -> int:
+        """Rows that are never found."""
+        return len(self) - self.items
+
+    def item_id(self, row: int) -> str:
+        """Return the item of a row."""
+        return self._vocabulary.id(row)
+
+    def known_row(self, item_id: str) -> int | None:
+        """Return the row of an item, deleted or not; ``None`` for one that never came."""
+        return self._vocabulary.row(item_id)
+
+    def findable(self, item_id: str) -> bool:
+        """Whether an item is known and not deleted."""
+        row = self._vocabulary.row(item_id)
+        return row is not None and bool(self._alive.rows[row])
+
+    def rows_of(self, item_ids: Iterable[str]) -> Rows:
+        """Return the rows of those of these items that can be found, in the order given."""
+        row_of, alive = self._vocabulary.row, self._alive.rows
+        found = [row for row in map(row_of, item_ids) if row is not None and alive[row]]
+        return np.array(found, dtype=np.int64)
+
+    def put(self, rows: ItemRows) -> Rows:
+        """Add or overwrite rows; a deleted item comes back. Returns their rows. Raises ``BadRows`` first."""
+        _check(rows, self.dimension)
+        if not rows.item_ids:
+            return np.empty(0, np.int64)
+        places = np.array([self._vocabulary.add(item_id) for item_id in rows.item_ids], dtype=np.int64)
+        self._make_room(len(self))
+        d = self.dimension
+        self.columns[places, : d + 1] = rows.vectors
+        self.columns[places, d + 1 :] = rows.popularity
+        self.contexts[places] = rows.contexts
+        self.norms[places] = np.linalg.norm(rows.vectors[:, :d], axis=1)
+        self.items += int(np.count_nonzero(~self.alive[places]))
+        self.alive[places] = True
+        return places
+
+    def put_popularity(self, columns: Vectors) -> None:
+        """Overwrite the popularity columns: (rows, 2) float32. Raises ``BadRows``, changing nothing."""
+        if columns.shape != (len(self), 2):
+            raise BadRows(
+                f"the popularity columns of {len(self)} rows have shape ({len(self)}, 2), not {columns.shape}"
+            )
+        _check_numbers("popularity", columns)
+        self.columns[:, self.dimension + 1 :] = columns
+
+    def delete(self, item_ids: Sequence[str]) -> Rows:
+        """Make items unfindable; they keep their rows. Returns those rows. Safe to repeat."""
+        rows = np.unique(self.rows_of(item_ids))
+        self.alive[rows] = False
+        self.items -= len(rows)
+        return rows
+
+    def _make_room(self, needed: int) -> None:
+        if needed > self._columns.capacity:
+            capacity = grown_capacity(self._columns.capacity, needed)
+            for array in (self._columns, self._contexts, self._norms, self._alive):
+                array.grow(capacity)
+
+
+def table_of(rows: ItemRows) -> ItemTable:
+    """Return a table of exactly these rows. Raises ``BadRows``."""
+    if rows.contexts.ndim != 2 or not rows.contexts.shape[1]:
+        raise BadRows("contexts must have shape (n, d) with a d of at least 1")
+    table = ItemTable(rows.contexts.shape[1])
+    table.put(rows)
+    return table
+
+
+def _check(rows: ItemRows, dimension: int) -> None:
+    n = len(rows.item_ids)
+    for name, array, width in (
+        ("vectors", rows.vectors, dimension + 1),
+        ("contexts", rows.contexts, dimension),
+        ("popularity", rows.popularity, 2),
+    ):
+        if array.shape != (n, width):
+            raise BadRows(f"{name} of {n} items of dimension {dimension} have shape ({n}, {width}), not {array.shape}")
+        _check_numbers(name, array)
+    if len(set(rows.item_ids)) != n:
+        raise BadRows("an item occurs twice in one message")
+
+
+def _check_numbers(name: str, array: Vectors) -> None:
+    # Written so that NaN, which max and min pass on, fails too.
+    if not (array.max(initial=0.0) <= MAX_NUMBER and array.min(initial=0.0) >= -MAX_NUMBER):
+        raise BadRows(f"{name} holds a number that is not finite, or beyond {MAX_NUMBER:g}")

@@ -1,0 +1,79 @@
+"""The index of the faiss server keeps the contract, in its own process's memory and over HTTP from a real server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+import uvicorn
+
+from faiss_server.app import create_app
+from faiss_server.item_index import ItemIndex
+from faiss_server.settings import FaissServerSettings
+from stores.http_item_index import HttpItemIndexReader, HttpItemIndexWriter
+from stores.ports import Candidates, IndexStatus, ItemIndexReader, ItemIndexWriter, Query
+from stores.recording_metrics import RecordingMetrics
+from tests.contracts.item_index_contract import ItemIndexContract
+
+START_S = 30.0
+
+
+class _AsReader:
+    """The reading side of an index in this process."""
+
+    def __init__(self, index: ItemIndex) -> None:
+        self._index = index
+
+    async def search(self, queries: Sequence[Query]) -> list[Candidates]:
+        return self._index.search(queries)
+
+    async def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
+        return self._index.similar(item_ids, k)
+
+    async def status(self) -> IndexStatus:
+        return self._index.status()
+
+    async def close(self) -> None: ...
+
+
+class TestInThisProcess(ItemIndexContract):
+    @pytest.fixture
+    def writer(self) -> ItemIndexWriter:
+        return ItemIndex()
+
+    @pytest.fixture
+    def open_reader(self, writer: ItemIndex) -> Callable[[], ItemIndexReader]:
+        return lambda: _AsReader(writer)
+
+
+class TestOverHttp(ItemIndexContract):
+    @pytest.fixture
+    def url(self) -> Iterator[str]:
+        metrics = RecordingMetrics()
+        app = create_app(ItemIndex(), FaissServerSettings(), metrics, exposition=metrics.prometheus_text, version="0")
+        # In a thread of this process and not a process of its own, which would take a second to start for every test;
+        # tests/system starts the real one.
+        server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        deadline_s = time.monotonic() + START_S
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < deadline_s
+            time.sleep(0.005)
+        host, port = server.servers[0].sockets[0].getsockname()
+        yield f"http://{host}:{port}"
+        server.should_exit = True
+        thread.join(timeout=START_S)
+        assert not thread.is_alive()
+
+    @pytest.fixture
+    def writer(self, url: str) -> Iterator[ItemIndexWriter]:
+        writer = HttpItemIndexWriter(url)
+        yield writer
+        writer.close()
+
+    @pytest.fixture
+    def open_reader(self, url: str) -> Callable[[], ItemIndexReader]:
+        return lambda: HttpItemIndexReader(url)
