@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models import ranking
 from models.learner import Learner
-from models.merge import CANDIDATES
+from models.merge import CANDIDATES, CHOICES, LEARNED
 
 METHODS = (
     "served",
@@ -28,6 +28,13 @@ METHODS = (
     "popularity_decayed",
     "transitions",
 )
+# Methods that are choices of the merge, by their names there.
+PARTS = {
+    "context": "without_transitions",
+    "context_without_p": "context_without_p",
+    "popularity_decayed": "popularity",
+    "transitions": "transitions",
+}
 METRICS = ("recall1", "recall5", "recall10", "recall20", "ndcg10", "mrr")
 LIST_LENGTH = 10
 # The rank of a positive that is not in the list at all.
@@ -103,22 +110,27 @@ class PrequentialEvaluator:
         return outcome
 
     def _rank(self, user: int | None, item: int | None, outcome: Outcome) -> Outcome:
-        learner = self._learner
+        learner, merge = self._learner, self._learner.merge
         features = candidate_features(learner, user)
-        scores = method_scores(learner, features)
-        served = scores["served"]
-        if not np.isfinite(served).all():
+        # einsum and not a matrix product: NumPy's would spin on every core for something this small.
+        choices = np.einsum("cf,fn->cn", merge.choices().astype(np.float32), features)
+        if not np.isfinite(choices).all():
             raise FloatingPointError("a score is not finite: every ranking would be meaningless")
+        served, learned = choices[merge.choice], choices[LEARNED]
         allowed = candidates(learner, user)
-        best = _best(np.where(allowed, served, -np.inf), min(CANDIDATES, int(allowed.sum())))
+        shown = _best(served, allowed, LIST_LENGTH)
         ranks = outcome.ranks
         if item is not None and allowed[item]:
-            for name, values in scores.items():
-                ranks[name] = rank_of(item, values, allowed)
-            position = np.flatnonzero(best == item)
+            choice_ranks = np.array([rank_of(item, scores, allowed) for scores in choices])
+            ranks["served"] = int(choice_ranks[merge.choice])
+            ranks |= {name: int(choice_ranks[CHOICES.index(choice)]) for name, choice in PARTS.items()}
+            ranks["gmf"] = rank_of(item, features[ranking.EMBEDDING] + learner.biases(), allowed)
+            ranks["popularity"] = rank_of(item, learner.popularity.counts(len(allowed)), allowed)
+            hardest = _best(learned, allowed, CANDIDATES)
+            position = np.flatnonzero(hardest == item)
             if len(position):
-                learner.merge.learn(features[:, best].T.astype(np.float64), int(position[0]))
-        shown = best[:LIST_LENGTH]
+                merge.learn(features[:, hardest].T.astype(np.float64), int(position[0]))
+            merge.judge(metrics_of(choice_ranks)[:, METRICS.index("ndcg10")])
         return outcome._replace(ranks=ranks, best=shown.tolist(), diversity=_diversity(learner.item_vectors(shown)))
 
     def _count(self, outcome: Outcome) -> None:
@@ -248,22 +260,6 @@ def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32
     return features
 
 
-def method_scores(learner: Learner, features: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Return the scores of all items by each of ``METHODS``, each (size,)."""
-    weighted = features * learner.merge.weights.astype(np.float32)[:, None]
-    without_p = weighted[: ranking.TRANSITIONS].sum(axis=0)
-    inner = without_p + weighted[ranking.EMBEDDING]
-    return {
-        "served": inner + weighted[ranking.TRANSITIONS] + weighted[ranking.TRANSITIONS_LAST],
-        "context": inner,
-        "context_without_p": without_p,
-        "gmf": features[ranking.EMBEDDING] + learner.biases(),
-        "popularity": learner.popularity.counts(features.shape[1]),
-        "popularity_decayed": features[ranking.POPULARITY_FAST],
-        "transitions": features[ranking.TRANSITIONS],
-    }
-
-
 def segments_of(user_positives: int, item_positives: int) -> list[str]:
     """Return the segments of a positive: new or known user and item, and the how manieth positive of the user it is."""
     user = "new" if user_positives < NEW_USER_POSITIVES else "known"
@@ -274,13 +270,14 @@ def segments_of(user_positives: int, item_positives: int) -> list[str]:
     return [f"{user}_user/{item}_item", f"event_{band}"]
 
 
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Return the positions of the best scores, best first; equal ones in order of position."""
-    if count == 0:
-        return np.zeros(0, dtype=np.intp)
-    threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
-    candidates = np.flatnonzero(scores >= threshold)
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:count]
+def _best(scores: NDArray[np.float32], allowed: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
+    """Return the positions of the best allowed scores, best first; equal ones in order of position."""
+    rows = np.flatnonzero(allowed)
+    values = scores[rows]
+    if len(rows) > count:
+        threshold = np.partition(values, len(rows) - count)[len(rows) - count]
+        rows, values = rows[values >= threshold], values[values >= threshold]
+    return rows[np.argsort(-values, kind="stable")][:count]
 
 
 def _diversity(vectors: NDArray[np.float32]) -> float:

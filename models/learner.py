@@ -333,9 +333,8 @@ class Learner:
             "pool_items": self._pool.items.copy(),
             "pool_users": self._pool.users.copy(),
             "pool_total": self._pool.total.copy(),
-            "merge_weights": self.merge.weights.copy(),
-            "merge_hessian": self.merge.hessian.copy(),
         }
+        arrays |= {f"merge_{name}": array for name, array in self.merge.state().items()}
         arrays |= {f"popularity_{name}": array for name, array in self.popularity.state(n).items()}
         arrays |= {f"transition_{name}": array for name, array in self.transitions.state(n).items()}
         facts = {
@@ -380,8 +379,7 @@ class Learner:
         learner._pool.items[:] = arrays["pool_items"]
         learner._pool.users[:] = arrays["pool_users"]
         learner._pool.total[:] = arrays["pool_total"]
-        learner.merge.weights = np.array(arrays["merge_weights"])
-        learner.merge.hessian = np.array(arrays["merge_hessian"])
+        learner.merge.restore(_with_prefix(arrays, "merge_"))
         learner.popularity.restore(_with_prefix(arrays, "popularity_"))
         learner.transitions.restore(_with_prefix(arrays, "transition_"))
         return learner

@@ -50,9 +50,9 @@ class Prequential:
         return len(self._waiting)
 
     def is_repeat(self, user_id: str, item_id: str) -> bool:
-        """Whether this user has consumed this item before."""
+        """Whether this user has consumed this item as a positive before: a pair is learned once."""
         user, item = self.learner.users.row(user_id), self.learner.items.row(item_id)
-        return user is not None and item is not None and self.learner.has_seen(user, item)
+        return user is not None and item is not None and self.learner.has_learned(user, item)
 
     def take(self, positive: Positive, *, scored: bool) -> Outcome | None:
         """Score the positive if asked to, then give it rows and let it wait. It must be no repeat."""
@@ -62,7 +62,7 @@ class Prequential:
             outcome = self.evaluator.score(positive.user_id, positive.item_id)
         user = self.learner.add_user(positive.user_id)
         item = self.learner.add_item(positive.item_id)
-        self.learner.mark_seen(user, item)
+        self.learner.mark_seen(user, item, learned=True)
         known = len(self.learner.items)
         self._waiting.append((user, item, positive.strength, event_seed(positive.event_id), known))
         return outcome

@@ -32,7 +32,7 @@ def feed(learner, events, cuts=()):
             learner.learn(*zip(*batch, strict=True))
             batch = []
         user, item = learner.add_user(user_id), learner.add_item(item_id)
-        learner.mark_seen(user, item)
+        learner.mark_seen(user, item, learned=True)
         batch.append((user, item, 1.0, event_seed(event_id), len(learner.items)))
     if batch:
         learner.learn(*zip(*batch, strict=True))

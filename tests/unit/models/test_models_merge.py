@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from models.merge import CHOICES, HEDGE_DECAY, INITIAL_WEIGHTS, LEARNED, MAX_WEIGHT, Merge
+from models.ranking import EMBEDDING, POPULARITY_FAST, TRANSITIONS, TRANSITIONS_LAST
+
+
+def hits(rng, rates):
+    """Return one gain per choice, 1 at its rate: the same throw for all, so that a higher rate is never behind."""
+    return (rng.random() < np.array(rates)).astype(float)
+
+
+def test_a_feature_that_points_at_the_positive_gains_weight_and_one_that_points_away_loses_it():
+    rng = np.random.default_rng(1)
+    merge = Merge()
+    for _ in range(300):
+        features = rng.normal(size=(20, 6))
+        target = int(np.argmax(2 * features[:, 0] - 2 * features[:, 4]))
+        merge.learn(features, target)
+    assert merge.weights[0] > 1.2 and merge.weights[4] < 0.3
+    assert merge.weights.min() >= 0 and merge.weights.max() <= MAX_WEIGHT
+
+
+def test_it_serves_what_it_learned_while_no_rival_is_clearly_better():
+    rng = np.random.default_rng(2)
+    merge = Merge()
+    for _ in range(1000):
+        merge.judge(hits(rng, [0.3] * len(CHOICES)))
+        assert merge.choice == LEARNED
+    assert merge.weights.tolist() == list(INITIAL_WEIGHTS)
+
+
+@pytest.mark.parametrize("better", range(1, len(CHOICES)))
+def test_it_serves_the_rival_that_ranked_recent_positives_better_and_returns_when_it_no_longer_does(better):
+    rng = np.random.default_rng(3)
+    merge = Merge()
+    rates = [0.1] * len(CHOICES)
+    rates[better] = 0.13
+    for _ in range(3000):
+        merge.judge(hits(rng, rates))
+    assert merge.choice == better
+    assert merge.weights.tolist() == merge.choices()[better].tolist()
+    rates[better] = 0.05
+    for _ in range(int(2 / (1 - HEDGE_DECAY))):
+        merge.judge(hits(rng, rates))
+    assert merge.choice == LEARNED
+
+
+def test_rivals_are_what_was_learned_without_some_features():
+    merge = Merge()
+    merge.learn(np.random.default_rng(4).normal(size=(9, 6)), 3)
+    learned = merge.choices()[LEARNED]
+    of = dict(zip(CHOICES, merge.choices(), strict=True))
+    assert np.flatnonzero(of["without_p"] != learned).tolist() == [EMBEDDING]
+    assert np.flatnonzero(of["without_transitions"] != learned).tolist() == [TRANSITIONS, TRANSITIONS_LAST]
+    assert np.flatnonzero(of["popularity"]).tolist() == [POPULARITY_FAST]
+
+
+def test_a_restored_merge_goes_on_alike():
+    rng = np.random.default_rng(5)
+    one, other = Merge(), Merge()
+    one.learn(rng.normal(size=(9, 6)), 3)
+    one.judge(rng.random(len(CHOICES)))
+    other.restore(one.state())
+    features, gains = rng.normal(size=(9, 6)), rng.random(len(CHOICES))
+    for merge in (one, other):
+        merge.learn(features, 1)
+        merge.judge(gains)
+    assert all(np.array_equal(a, b) for a, b in zip(one.state().values(), other.state().values(), strict=True))
