@@ -116,7 +116,7 @@ def figures(stream: Stream, scored: NDArray[np.int64], runs: Sequence[Run]) -> d
         "last_tenth": tenths[-1],
         "tenths": tenths,
         "merge_weights": _rounded(np.mean([run.merge_weights for run in runs], axis=0).tolist()),
-        "passes": [run.passes for run in runs],
+        "initial_training": [run.initial_training for run in runs],
     }
 
 

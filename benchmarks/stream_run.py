@@ -7,24 +7,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from benchmarks.baselines.bpr import Bpr
 from benchmarks.baselines.isgd import Isgd
 from benchmarks.baselines.item_item import LAST, ItemItem
 from benchmarks.stream import Stream
+from initial_training.pairs import Pairs
+from initial_training.selection import Choice, choose, train
 from models.evaluation import METHODS, MISS, PrequentialEvaluator, candidates, rank_of
 from models.learner import Learner, event_seed
 from models.model_settings import ModelSettings
-from models.prequential import Positive, Prequential, choose_passes, train_passes
+from models.prequential import Positive, Prequential
 
 BASELINES = ("isgd", "bpr", "item_item")
 ALL_METHODS = (*METHODS, *BASELINES)
 SHOWN = ("served", "context", "popularity_decayed")
 PROGRESS_S = 10.0
-# Positives of a history that teach the merge in initial training; it settles on fewer.
-SCORED_IN_TRAINING = 20_000
 LEARN_BATCH = 1000
+
+Tell = Callable[[str], None]
 
 
 @dataclass
@@ -32,7 +35,7 @@ class Run:
     """What one seed gave.
 
     ``ranks``: (scored, methods) int32. ``user_positives``, ``item_positives``: (scored,) positives of the user and the
-    item before the event. ``passes``: of initial training, 0 without.
+    item before the event. ``initial_training``: the way that was chosen.
     """
 
     ranks: NDArray[np.int32]
@@ -41,7 +44,7 @@ class Run:
     coverage10: float
     diversity10: float
     merge_weights: list[float]
-    passes: int
+    initial_training: str | None
 
     def rank(self, method: str) -> NDArray[np.int32]:
         """Return the ranks of one method, (scored,)."""
@@ -76,13 +79,10 @@ class _Baselines:
         return [rank_of(item, method.scores(user, recent, len(allowed)), allowed) for method in self._methods]
 
 
-def run(
-    stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm: float, progress: Callable[[str], None]
-) -> Run:
+def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm: float, tell: Tell) -> Run:
     """Learn the first ``warm`` share by initial training, stream the rest, and score the positions ``scored``."""
-    learner = Learner(settings)
     start = round(warm * len(stream))
-    passes = _initial_training(learner, stream, start, progress) if start else 0
+    learner, choice = _initial_training(stream, settings, start, tell) if start else (Learner(settings), None)
     evaluator = PrequentialEvaluator(learner)
     prequential = Prequential(learner, evaluator)
     baselines = _Baselines(stream, settings)
@@ -108,7 +108,7 @@ def run(
             told = time.monotonic()
             recall = (ranks[: row + 1] <= 10).mean(axis=0)
             figures = ", ".join(f"{name} {recall[ALL_METHODS.index(name)]:.4f}" for name in SHOWN)
-            progress(f"{position:,} of {len(stream):,} in {told - began:.0f} s, recall@10: {figures}")
+            tell(f"{position:,} of {len(stream):,} in {told - began:.0f} s, recall@10: {figures}")
     return Run(
         ranks=ranks,
         user_positives=known[0],
@@ -116,7 +116,7 @@ def run(
         coverage10=evaluator.coverage10(),
         diversity10=evaluator.diversity10(),
         merge_weights=learner.merge.weights.tolist(),
-        passes=passes,
+        initial_training=str(choice) if choice else None,
     )
 
 
@@ -136,12 +136,17 @@ def learning_rate(stream: Stream, settings: ModelSettings) -> float:
     return len(stream) / seconds
 
 
-def _initial_training(learner: Learner, stream: Stream, end: int, progress: Callable[[str], None]) -> int:
-    history = list(stream.positives(learner.settings.seed, 0, end))
-    score_every = max(1, end // SCORED_IN_TRAINING)
-    figures = choose_passes(learner.settings, history, score_every=score_every)
-    passes = max(figures, key=lambda number: (figures[number], -number))
-    tried = ", ".join(f"{number}: {figure:.4f}" for number, figure in figures.items())
-    progress(f"initial training: NDCG@10 of a held-out tail by passes {tried}; training with {passes}")
-    train_passes(learner, PrequentialEvaluator(learner), history, passes, score_every=score_every)
-    return passes
+def _initial_training(stream: Stream, settings: ModelSettings, end: int, tell: Tell) -> tuple[Learner, Choice]:
+    pairs = Pairs(
+        stream.user_ids,
+        stream.item_ids,
+        stream.users[:end],
+        stream.items[:end],
+        np.ones(end, np.float32),
+        stream.rows[:end],
+    )
+    device = torch.device("cpu")
+    choice, curve = choose(pairs, settings, seed=settings.seed, device=device)
+    tried = ", ".join(f"{point.candidate} {point.step}: {point.ndcg10 or 0:.4f}" for point in curve)
+    tell(f"initial training: NDCG@10 of a held-out tail {tried}; chosen: {choice}")
+    return train(pairs, settings, choice, seed=settings.seed, device=device), choice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +10,7 @@ import numpy as np
 from models.evaluation import Outcome, PrequentialEvaluator, is_scored
 from models.learner import Learner, event_seed
 from models.learning_kernel import Positives
-from models.model_settings import ModelSettings
 
-PASSES_TRIED = (1, 2, 3, 5)
-HELD_OUT = 0.1
-SCORED_OF_HELD_OUT = 5000
 BATCH = 10_000
 # A later pass steps half as far: the rows already stand near where they belong.
 LATER_PASS_RATE = 0.5
@@ -93,37 +89,14 @@ def train_passes(
     after every batch.
     """
     positives = _first_pass(learner, evaluator, history, score_every, progress)
+    total = len(positives.users)
     for number in range(2, passes + 1):
-        _later_pass(learner, positives, number, progress)
-    return len(positives.users)
-
-
-def choose_passes(
-    settings: ModelSettings,
-    history: Sequence[Positive],
-    *,
-    score_every: int,
-    progress: Progress = lambda number, learned: None,
-) -> dict[int, float]:
-    """Return NDCG@10 of what would be served, by number of passes; the best should be taken.
-
-    The first 90 % of the history are learned in so many passes, the last 10 % streamed and scored. On every stream
-    tried, the best number of passes here helped the stream that followed or did it no harm.
-    """
-    cut = round((1 - HELD_OUT) * len(history))
-    learner = Learner(settings)
-    positives = _first_pass(learner, PrequentialEvaluator(learner), history[:cut], score_every, progress)
-    tail_every = max(1, (len(history) - cut) // SCORED_OF_HELD_OUT)
-    figures = {}
-    for number in range(1, max(PASSES_TRIED) + 1):
-        if number > 1:
-            _later_pass(learner, positives, number, progress)
-        if number in PASSES_TRIED:
-            trial = Learner.from_state(settings, *learner.state())
-            evaluator = PrequentialEvaluator(trial)
-            _first_pass(trial, evaluator, history[cut:], tail_every, lambda number, learned: None)
-            figures[number] = evaluator.totals()["ndcg10"]["served"]
-    return figures
+        learner.forget_histories()
+        for start in range(0, total, BATCH):
+            part = Positives._make(column[start : start + BATCH] for column in positives)
+            learner.learn_again(part, number, LATER_PASS_RATE)
+            progress(number, min(start + BATCH, total))
+    return total
 
 
 def _first_pass(
@@ -144,15 +117,6 @@ def _first_pass(
     learned.append(stream.learn_waiting())
     progress(1, total)
     return Positives._make(np.concatenate(columns) for columns in zip(*learned, strict=True))
-
-
-def _later_pass(learner: Learner, positives: Positives, number: int, progress: Progress) -> None:
-    total = len(positives.users)
-    learner.forget_histories()
-    for start in range(0, total, BATCH):
-        part = Positives._make(column[start : start + BATCH] for column in positives)
-        learner.learn_again(part, number, LATER_PASS_RATE)
-        progress(number, min(start + BATCH, total))
 
 
 def _columns(waiting: list[tuple[int, int, float, int, int]]) -> Positives:

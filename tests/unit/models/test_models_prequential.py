@@ -5,7 +5,7 @@ from test_models_learner import SETTINGS, bits, feed, stream
 from models import prequential as prequential_module
 from models.evaluation import PrequentialEvaluator
 from models.learner import Learner
-from models.prequential import PASSES_TRIED, Positive, Prequential, choose_passes, train_passes
+from models.prequential import Positive, Prequential, train_passes
 
 
 def positives(seed):
@@ -54,17 +54,3 @@ def test_later_passes_move_embeddings_and_leave_the_memories():
     changed = {name for name in first if not np.array_equal(first[name], later[name])}
     moved = {f"{side}_{what}" for side in ("user", "item", "context") for what in ("embeddings", "accumulators")}
     assert changed == moved | {"item_biases"}
-
-
-def test_the_number_of_passes_is_chosen_on_a_held_out_tail():
-    history = positives(24)
-    figures = choose_passes(SETTINGS, history, score_every=3)
-    assert tuple(figures) == PASSES_TRIED
-    for passes in (1, 3):
-        learner = Learner(SETTINGS)
-        evaluator = PrequentialEvaluator(learner)
-        cut = round(0.9 * len(history))
-        train_passes(learner, evaluator, history[:cut], passes, score_every=3)
-        tail = PrequentialEvaluator(learner)
-        train_passes(learner, tail, history[cut:], 1, score_every=1)
-        assert figures[passes] == tail.totals()["ndcg10"]["served"] > 0
