@@ -1,62 +1,91 @@
-"""The faiss server as an ASGI application, run by ``python -m faiss_server`` or
+"""The faiss server as an ASGI application, run as one process, without ``--preload``:
 
-    gunicorn 'faiss_server.app:app_from_env()' -k uvicorn_worker.UvicornWorker --workers 1
+    gunicorn 'faiss_server.app:app_from_env()' -k uvicorn_worker.UvicornWorker --workers 1 --bind 127.0.0.1:8001
 
-One process, one event loop: searches and writes take turns on it, so neither needs a lock, and faiss is never searched
-and written at once. ``app_from_env`` alone reads the environment.
+Searches and writes run on the one event loop, each to its end: that is what keeps them apart, without locks. Only the
+loading of a whole table and the building of inverted lists, which take long, run in threads beside it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tomllib
+import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import falcon.asgi
 
 from faiss_server import problems
 from faiss_server.item_index import ItemIndex
-from faiss_server.resources import HealthResource, IndexResource
+from faiss_server.rebuilding import Rebuilding
+from faiss_server.resources import HealthRoutes, IndexRoutes
 from faiss_server.settings import FaissServerSettings
-from models.settings import load
-from stores.ports import Metrics
+from models.settings import load_or_exit
+from stores.clock import SystemClock
+from stores.ports import Clock, Metrics
 from stores.recording_metrics import RecordingMetrics
+
+
+class _Background:
+    """Runs the rebuilding as long as the server runs."""
+
+    def __init__(self, rebuilding: Rebuilding) -> None:
+        self._rebuilding = rebuilding
+        self._task: asyncio.Task[None] | None = None
+
+    async def process_startup(self, _scope: Any, _event: Any) -> None:
+        self._task = asyncio.create_task(self._rebuilding.run())
+
+    async def process_shutdown(self, _scope: Any, _event: Any) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
 
 
 def create_app(
     index: ItemIndex,
     settings: FaissServerSettings,
-    metrics: Metrics,
     *,
+    clock: Clock,
+    metrics: Metrics,
     exposition: Callable[[], str],
     version: str,
 ) -> falcon.asgi.App:
     """Build the application. ``exposition`` writes the metrics as Prometheus text."""
-    app = falcon.asgi.App()
+    rebuilding = Rebuilding(index, settings.approximate_from_items, clock, metrics)
+    app = falcon.asgi.App(middleware=[_Background(rebuilding)])
     app.set_error_serializer(problems.serialize)
-    app.add_error_handler(Exception, problems.translate)
-    resource = IndexResource(
-        index,
-        metrics,
-        max_body_bytes=settings.index_max_body_bytes,
-        max_table_bytes=settings.index_max_table_bytes,
-    )
+    app.add_error_handler(Exception, problems.unexpected)
+    for refusal in problems.REFUSALS:
+        app.add_error_handler(refusal, problems.refused)
+    routes = IndexRoutes(index, rebuilding, clock, metrics, settings.max_body_bytes, settings.max_snapshot_bytes)
     for name in ("search", "similar", "upsert", "popularity", "delete", "snapshot", "status"):
-        app.add_route(f"/v1/{name}", resource, suffix=name)
-    health = HealthResource(index, metrics, exposition, version)
+        app.add_route(f"/v1/{name}", routes, suffix=name)
+    health = HealthRoutes(index, exposition, version)
     for name in ("healthz", "readyz", "version", "metrics"):
         app.add_route(f"/{name}", health, suffix=name)
     return app
 
 
 def app_from_env() -> falcon.asgi.App:
-    """Read the settings and return the application with an empty index. Raises ``BadSettings``."""
-    settings = load(FaissServerSettings, os.environ)
+    """Read the settings and return the application over an empty index; bad settings end the program with code 2."""
+    settings = load_or_exit(FaissServerSettings, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     metrics = RecordingMetrics()
-    return create_app(ItemIndex(), settings, metrics, exposition=metrics.prometheus_text, version=_version())
+    return create_app(
+        ItemIndex(boot_id=uuid.uuid4().hex),
+        settings,
+        clock=SystemClock(),
+        metrics=metrics,
+        exposition=metrics.prometheus_text,
+        version=_version(),
+    )
 
 
 def _version() -> str:

@@ -37,7 +37,7 @@ class RowFilter:
     def __init__(self, allowed: NDArray[np.bool_]) -> None:
         # faiss keeps a pointer into this array.
         self._bits = np.packbits(allowed, bitorder="little")
-        self.selector: Any = faiss.IDSelectorBitmap(self._bits)
+        self.selector: Any = faiss.IDSelectorBitmap(self._bits)  # type: ignore[call-arg, arg-type]
 
 
 def search_exactly(

@@ -5,6 +5,10 @@ from __future__ import annotations
 from stores.ports import Gap, StaleEpoch, Stamp
 
 
+class BadStamp(ValueError):
+    """A stamp that no write can have."""
+
+
 class Fence:
     """Where the index stands in the trainer's sequence of writes.
 
@@ -31,7 +35,7 @@ class Fence:
         """Return whether this write is to be done; False: it is done already. Raises ``StaleEpoch`` or ``Gap``."""
         self.refuse_older(stamp)
         if stamp.to_seq <= stamp.from_seq or stamp.from_seq < 0:
-            raise ValueError(f"a write goes forward, not from {stamp.from_seq} to {stamp.to_seq}")
+            raise BadStamp(f"a write goes forward, not from {stamp.from_seq} to {stamp.to_seq}")
         if self.loaded and stamp.epoch == self.epoch:
             if stamp.from_seq == self.seq:
                 return True

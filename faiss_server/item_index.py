@@ -12,7 +12,7 @@ import numpy as np
 from faiss_server.approximate_search import ApproximateSearch
 from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, prepare, search_exactly
 from faiss_server.fencing import Fence
-from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, BadRows, ItemTable
+from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable
 from faiss_server.recent_queries import RecentQueries
 from stores.ports import Candidates, IndexStatus, ItemRows, Query, Stamp, Vectors
 
@@ -83,7 +83,7 @@ class ItemIndex:
                 raise self.fence.gap(stamp, f"the table has {len(self.table)} rows, not {len(columns)}")
             self.table.put_popularity(columns)
             if self.approximate is not None:
-                self.approximate.put_last_columns(self.table.columns, 2)
+                self.approximate.popularity_changed()
             self.fence.advance(stamp)
         return self.status()
 
@@ -114,12 +114,12 @@ class ItemIndex:
 
     def adopt(self, approximate: ApproximateSearch | None) -> None:
         """Search with this from now on, after the rows that changed while it was built are brought up to date."""
-        if approximate is not None and self.changed:
+        if approximate is not None and self.changed is not None:
             rows = np.array(sorted(self.changed), dtype=np.int64)
             approximate.remove(rows)
             alive = rows[self.table.alive[rows]]
             approximate.put(alive, self.table.columns[alive])
-            approximate.put_last_columns(self.table.columns, 2)
+            approximate.popularity_changed()
         self.approximate = approximate
         self.changed = None
 
@@ -192,8 +192,8 @@ class ItemIndex:
         extra = max(len(one.excluded) for one in wanted)
         most = max(one.k for one in wanted)
         if self.approximate is not None and extra <= MAX_EXTRA_HITS:
-            scores, rows = self.approximate.search(vectors, min(most + extra, len(self.table)))
-            found = [one.first(*pair) for one, *pair in zip(wanted, rows, scores, strict=True)]
+            rows = self.approximate.search(vectors, min(most + extra, len(self.table)))
+            found = [one.first(*self._scored(*pair)) for one, *pair in zip(wanted, vectors, rows, strict=True)]
             # The lists that were searched may hold too few.
             return [
                 hit if len(hit[0]) == one.k else self._best_alone(vector, one)
@@ -203,6 +203,13 @@ class ItemIndex:
             scores, rows = search_exactly(self.table.columns, vectors, most + extra)
             return [one.first(*pair) for one, *pair in zip(wanted, rows, scores, strict=True)]
         return [self._best_alone(vector, one) for vector, one in zip(vectors, wanted, strict=True)]
+
+    def _scored(self, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
+        """Return rows that were found in lists, whose popularity may be a little old, by their score in the table."""
+        rows = rows[rows >= 0]
+        scores = self.table.columns[rows] @ vector
+        order = np.argsort(-scores, kind="stable")
+        return rows[order], scores[order]
 
     def _best_alone(self, vector: Vectors, wanted: _Wanted) -> tuple[Rows, Vectors]:
         allowed = None
@@ -219,9 +226,7 @@ class ItemIndex:
         best = np.argsort(-scores, kind="stable")[: wanted.k]
         return rows[best], scores[best]
 
-    def _candidates(
-        self, vector: Vectors, wanted: _Wanted, query: Query, rows: Rows, scores: Vectors
-    ) -> Candidates:
+    def _candidates(self, vector: Vectors, wanted: _Wanted, query: Query, rows: Rows, scores: Vectors) -> Candidates:
         item_id = self.table.item_id
         return Candidates(
             item_ids=[item_id(row) for row in rows.tolist()],
@@ -233,23 +238,25 @@ class ItemIndex:
     def _nearest(self, row: int, k: int) -> list[tuple[str, float]]:
         d, table = self.table.dimension, self.table
         vector = table.columns[row, :d].copy()
-        rows: Rows | slice = slice(None)
-        if self.approximate is not None:
+        if self.approximate is None:
+            rows = np.flatnonzero(table.alive)
+            products = (table.columns[:, :d] @ vector)[rows]
+        else:
             query = np.zeros((1, d + EXTRA_COLUMNS), dtype=np.float32)
             query[0, :d] = vector
             count = min(max(k * SIMILAR_CANDIDATES, SIMILAR_MIN_CANDIDATES), len(table))
-            rows = self.approximate.search(query, count)[1][0]
+            rows = self.approximate.search(query, count)[0]
             rows = rows[rows >= 0]
+            products = table.columns[rows, :d] @ vector
+        rows, products = rows[rows != row], products[rows != row]
         sizes = table.norms[rows] * table.norms[row]
-        cosines = np.divide(table.columns[rows, :d] @ vector, sizes, out=np.zeros_like(sizes), where=sizes > 0)
-        places = np.arange(len(table)) if isinstance(rows, slice) else rows
-        allowed = table.alive[rows] & (places != row)
-        places, cosines = places[allowed], cosines[allowed]
-        if k < len(cosines):
+        cosines = np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        if k < len(rows):
             chosen = np.argpartition(-cosines, k)[:k]
-            places, cosines = places[chosen], cosines[chosen]
-        order = np.lexsort((places, -cosines))
-        return [(table.item_id(place), float(cosine)) for place, cosine in zip(places[order], cosines[order], strict=True)]
+            rows, cosines = rows[chosen], cosines[chosen]
+        order = np.lexsort((rows, -cosines))
+        found = zip(rows[order].tolist(), cosines[order].tolist(), strict=True)
+        return [(table.item_id(other), cosine) for other, cosine in found]
 
 
 class _Wanted:
@@ -276,6 +283,3 @@ _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 def _check_k(k: int) -> None:
     if not 1 <= k <= MAX_K:
         raise BadQuery(f"k must be between 1 and {MAX_K}, not {k}")
-
-
-__all__ = ["MAX_K", "BadQuery", "BadRows", "ItemIndex", "NotLoaded"]

@@ -3,119 +3,116 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import falcon
 import falcon.asgi
 
-from faiss_server.item_index import ItemIndex
+from faiss_server.item_index import BadQuery, ItemIndex
 from faiss_server.item_table import table_of
 from faiss_server.problems import Problem
+from faiss_server.rebuilding import Rebuilding
 from stores import index_wire as wire
-from stores.ports import Gap, IndexStatus, Metrics, StaleEpoch
+from stores.ports import Candidates, Clock, Gap, IndexStatus, Metrics, StaleEpoch
+
+# So many queries are searched before others have their turn.
+QUERIES_AT_ONCE = 64
 
 Message = TypeVar("Message")
+Request = falcon.asgi.Request
+Response = falcon.asgi.Response
 
 
-def _media_type(request: falcon.asgi.Request) -> str:
-    """The form of body and answer: JSON for people who ask for it, MessagePack otherwise."""
-    content_type = (request.content_type or wire.MSGPACK).partition(";")[0].strip()
-    if content_type not in (wire.MSGPACK, wire.JSON):
-        raise Problem(415, "unsupported-media-type", f"send {wire.MSGPACK} or {wire.JSON}, not {content_type}")
-    return content_type
+class IndexRoutes:
+    """What clients do with the index. Every body and answer is MessagePack, or JSON when its media type says so."""
 
-
-async def read_body(request: falcon.asgi.Request, kind: type[Message], limit_bytes: int) -> Message:
-    """Read a body of at most ``limit_bytes``. Raises ``Problem``, ``ValueError``."""
-    media_type = _media_type(request)
-    if (request.content_length or 0) > limit_bytes:
-        raise Problem(413, "too-large", f"the body may have {limit_bytes} bytes, not {request.content_length}")
-    body = bytearray()
-    async for chunk in request.stream:
-        body += chunk
-        if len(body) > limit_bytes:  # sent in chunks, without a length
-            raise Problem(413, "too-large", f"the body may have {limit_bytes} bytes")
-    return wire.decode(kind, bytes(body), media_type)
-
-
-def answer(request: falcon.asgi.Request, response: falcon.asgi.Response, message: Any) -> None:
-    """Write a message in the form that the request came in."""
-    media_type = wire.JSON if request.method == "GET" and wire.MSGPACK not in request.accept else _media_type(request)
-    response.data = wire.encode(message, media_type)
-    response.content_type = media_type
-
-
-class IndexResource:
-    """Writing and searching the one index; every write answers with where the index then stands."""
-
-    def __init__(self, index: ItemIndex, metrics: Metrics, *, max_body_bytes: int, max_table_bytes: int) -> None:
+    def __init__(
+        self,
+        index: ItemIndex,
+        rebuilding: Rebuilding,
+        clock: Clock,
+        metrics: Metrics,
+        max_body_bytes: int,
+        max_snapshot_bytes: int,
+    ) -> None:
         self._index = index
+        self._rebuilding = rebuilding
+        self._clock = clock
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._max_table_bytes = max_table_bytes
+        self._max_snapshot_bytes = max_snapshot_bytes
 
-    async def on_post_search(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    async def on_post_search(self, request: Request, response: Response) -> None:
         """Answer several queries."""
-        body = await read_body(request, wire.Search, self._max_body_bytes)
-        self._refuse_unloaded()
-        started_s = time.perf_counter()
-        found = wire.Found(self._index.search(body.queries))
-        self._metrics.timing("index_search_seconds", time.perf_counter() - started_s)
-        answer(request, response, found)
+        message = await self._message(wire.Search, request)
+        started_s = self._clock.monotonic_s()
+        answers: list[Candidates] = self._index.search(message.queries[:QUERIES_AT_ONCE])
+        for first in range(QUERIES_AT_ONCE, len(message.queries), QUERIES_AT_ONCE):
+            await asyncio.sleep(0)
+            answers += self._index.search(message.queries[first : first + QUERIES_AT_ONCE])
+        self._metrics.timing("index_search_seconds", self._clock.monotonic_s() - started_s)
+        _answer(request, response, wire.Found(answers))
 
-    async def on_post_similar(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Find similar items."""
-        body = await read_body(request, wire.Similar, self._max_body_bytes)
-        self._refuse_unloaded()
-        started_s = time.perf_counter()
-        found = wire.FoundSimilar(self._index.similar(body.item_ids, body.k))
-        self._metrics.timing("index_similar_seconds", time.perf_counter() - started_s)
-        answer(request, response, found)
+    async def on_post_similar(self, request: Request, response: Response) -> None:
+        """Return the nearest of several items."""
+        message = await self._message(wire.Similar, request)
+        if len(message.item_ids) > QUERIES_AT_ONCE:
+            raise BadQuery(f"at most {QUERIES_AT_ONCE} items at once, not {len(message.item_ids)}")
+        started_s = self._clock.monotonic_s()
+        items: dict[str, list[tuple[str, float]]] = self._index.similar([], message.k)
+        for item_id in message.item_ids:
+            items |= self._index.similar([item_id], message.k)
+            await asyncio.sleep(0)
+        self._metrics.timing("index_similar_seconds", self._clock.monotonic_s() - started_s)
+        _answer(request, response, wire.FoundSimilar(items))
 
-    async def on_post_upsert(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    async def on_get_status(self, request: Request, response: Response) -> None:
+        """Return where the index stands."""
+        _answer(request, response, self._index.status())
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    async def on_post_upsert(self, request: Request, response: Response) -> None:
         """Add or overwrite rows."""
-        body = await read_body(request, wire.Upsert, self._max_body_bytes)
-        self._write(request, response, "index_upsert_seconds", lambda: self._index.upsert(body.rows, body.stamp))
+        message = await self._message(wire.Upsert, request)
+        status = self._write("index_upsert_seconds", lambda: self._index.upsert(message.rows, message.stamp))
+        _answer(request, response, status)
 
-    async def on_post_popularity(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    async def on_post_popularity(self, request: Request, response: Response) -> None:
         """Overwrite the popularity columns."""
-        body = await read_body(request, wire.SetPopularity, self._max_table_bytes)
-        self._write(
-            request,
-            response,
-            "index_popularity_seconds",
-            lambda: self._index.set_popularity(body.columns, body.stamp),
+        message = await self._message(wire.SetPopularity, request, self._max_snapshot_bytes)
+        status = self._write(
+            "index_popularity_seconds", lambda: self._index.set_popularity(message.columns, message.stamp)
         )
+        _answer(request, response, status)
 
-    async def on_post_delete(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+    async def on_post_delete(self, request: Request, response: Response) -> None:
         """Make items unfindable."""
-        body = await read_body(request, wire.Delete, self._max_body_bytes)
-        self._write(request, response, "index_upsert_seconds", lambda: self._index.delete(body.item_ids, body.stamp))
+        message = await self._message(wire.Delete, request)
+        _answer(request, response, self._write(None, lambda: self._index.delete(message.item_ids, message.stamp)))
 
-    async def on_put_snapshot(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Load the whole table; searches go on in the old one meanwhile."""
-        body = await read_body(request, wire.Upsert, self._max_table_bytes)
-        started_s = time.perf_counter()
-        table = await asyncio.to_thread(table_of, body.rows)
-        self._write(request, response, None, lambda: self._index.replace_by(table, body.stamp))
-        self._metrics.timing("index_replace_seconds", time.perf_counter() - started_s)
+    async def on_put_snapshot(self, request: Request, response: Response) -> None:
+        """Replace the whole table. It is read and checked in a thread, while the old one goes on answering."""
+        started_s = self._clock.monotonic_s()
+        body = await _body(request, self._max_snapshot_bytes)
+        media_type = _media_type(request)
 
-    async def on_get_status(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Tell where the index stands."""
-        answer(request, response, self._index.status())
+        def load() -> tuple[wire.Upsert, Any]:
+            message = wire.decode(wire.Upsert, body, media_type)
+            return message, table_of(message.rows)
 
-    def _write(
-        self,
-        request: falcon.asgi.Request,
-        response: falcon.asgi.Response,
-        timing: str | None,
-        write: Callable[[], IndexStatus | None],
-    ) -> None:
-        started_s = time.perf_counter()
+        message, table = await asyncio.to_thread(load)
+        status = self._write(None, lambda: self._index.install(table, message.stamp))
+        self._metrics.timing("index_replace_seconds", self._clock.monotonic_s() - started_s)
+        _answer(request, response, status)
+
+    def _write(self, timing: str | None, write: Callable[[], IndexStatus]) -> IndexStatus:
+        started_s = self._clock.monotonic_s()
         try:
-            write()
+            status = write()
         except Gap:
             self._metrics.count("index_gaps")
             raise
@@ -123,42 +120,75 @@ class IndexResource:
             self._metrics.count("index_stale_epochs")
             raise
         if timing is not None:
-            self._metrics.timing(timing, time.perf_counter() - started_s)
-        answer(request, response, self._index.status())
-
-    def _refuse_unloaded(self) -> None:
-        if not self._index.status().ready:
-            raise Problem(503, wire.NOT_LOADED, "the index holds no table yet; the trainer sends it")
-
-
-class HealthResource:
-    """How the faiss server is doing."""
-
-    def __init__(self, index: ItemIndex, metrics: Metrics, exposition: Callable[[], str], version: str) -> None:
-        self._index = index
-        self._metrics = metrics
-        self._exposition = exposition
-        self._version = version
-
-    async def on_get_healthz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """The process lives."""
-        response.media = {"status": "alive"}
-
-    async def on_get_readyz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """The trainer has sent the whole table since this process began, so the index holds the newest state."""
-        ready = self._index.status().ready
-        response.status = 200 if ready else 503
-        response.media = {"status": "ready" if ready else "starting"}
-
-    async def on_get_version(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """The version of this program."""
-        response.media = {"version": self._version}
-
-    async def on_get_metrics(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Prometheus text."""
-        status = self._index.status()
+            self._metrics.timing(timing, self._clock.monotonic_s() - started_s)
         self._metrics.gauge("index_items", status.items)
         self._metrics.gauge("index_rows", status.rows)
         self._metrics.gauge("index_seq", status.seq)
+        self._rebuilding.wake()
+        return status
+
+    async def _message(self, kind: type[Message], request: Request, max_bytes: int | None = None) -> Message:
+        return wire.decode(kind, await _body(request, max_bytes or self._max_body_bytes), _media_type(request))
+
+
+class HealthRoutes:
+    """What operators ask."""
+
+    def __init__(self, index: ItemIndex, exposition: Callable[[], str], version: str) -> None:
+        self._index = index
+        self._exposition = exposition
+        self._version = version
+
+    async def on_get_healthz(self, _request: Request, response: Response) -> None:
+        """200 as long as the process answers."""
+        response.media = {"status": "ok"}
+
+    async def on_get_readyz(self, _request: Request, response: Response) -> None:
+        """200 when the index holds the newest state it knows of."""
+        fence = self._index.fence
+        if not fence.loaded:
+            raise Problem(503, wire.NOT_LOADED, "no whole table has come since this process started")
+        if fence.behind:
+            raise Problem(503, "behind", "a write from further on was refused; the whole table has not come yet")
+        response.media = {"status": "ready"}
+
+    async def on_get_version(self, _request: Request, response: Response) -> None:
+        """Name the program, its version, and this boot."""
+        response.media = {"name": "faiss_server", "version": self._version, "boot_id": self._index.boot_id}
+
+    async def on_get_metrics(self, _request: Request, response: Response) -> None:
+        """Write the metrics as Prometheus text."""
         response.content_type = "text/plain; version=0.0.4; charset=utf-8"
         response.text = self._exposition()
+
+
+def _media_type(request: Request) -> str:
+    media_type = (request.content_type or wire.MSGPACK).partition(";")[0].strip().lower()
+    if media_type not in (wire.MSGPACK, wire.JSON):
+        raise Problem(415, "unsupported-media-type", f"write {wire.MSGPACK} or {wire.JSON}")
+    return media_type
+
+
+def _answer(request: Request, response: Response, message: Any) -> None:
+    # Programs name both types; a person who asks without saying what he accepts is answered JSON.
+    wanted = (request.content_type or request.accept).lower()
+    response.content_type = wire.MSGPACK if wanted.startswith(wire.MSGPACK) else wire.JSON
+    response.data = wire.encode(message, response.content_type)
+
+
+async def _body(request: Request, max_bytes: int) -> bytearray:
+    """Read the body into one piece of memory; refuse it, unread where its length is told, when it is too large."""
+    length = request.content_length
+    if length is not None and length > max_bytes:
+        raise _too_large(max_bytes)
+    body, filled = bytearray(length or 0), 0
+    async for chunk in request.stream:
+        if filled + len(chunk) > max_bytes:
+            raise _too_large(max_bytes)
+        body[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    return body
+
+
+def _too_large(max_bytes: int) -> Problem:
+    return Problem(413, "body-too-large", f"the body may have at most {max_bytes} bytes")

@@ -1,4 +1,4 @@
-"""The settings of the faiss server, read from the environment by ``app_from_env`` and ``__main__`` alone."""
+"""The settings of the faiss server, read from the environment by ``app_from_env`` alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ from models.settings import setting
 
 @dataclass(frozen=True)
 class FaissServerSettings:
-    """How much the faiss server takes in at once."""
+    """How the index searches and what it accepts."""
 
-    index_max_body_bytes: int = setting(
-        "INDEX_MAX_BODY_BYTES", 16 * 1024**2, doc="The largest request body, a whole table excepted.", minimum=1024
+    approximate_from_items: int = setting(
+        "INDEX_APPROXIMATE_FROM",
+        20_000,
+        doc="From so many items on the index searches inverted lists instead of all rows, where recall allows it.",
+        minimum=1,
     )
-    index_max_table_bytes: int = setting(
-        "INDEX_MAX_TABLE_BYTES", 2 * 1024**3, doc="The largest body that loads a whole table.", minimum=1024
+    max_body_bytes: int = setting(
+        "INDEX_MAX_BODY_BYTES", 16 << 20, doc="The largest request body of the faiss server.", minimum=1024
+    )
+    max_snapshot_bytes: int = setting(
+        "INDEX_MAX_SNAPSHOT_BYTES", 1 << 30, doc="The largest whole table that the faiss server accepts.", minimum=1024
     )

@@ -87,6 +87,10 @@ class Problem(msgspec.Struct, frozen=True):
 Message = TypeVar("Message")
 
 
+class BadMessage(ValueError):
+    """A body that is no message of the kind expected; the message says why."""
+
+
 def _to_bytes(array: Any) -> Any:
     if not isinstance(array, np.ndarray):
         raise NotImplementedError(f"no form for {type(array)}")
@@ -133,7 +137,7 @@ def encode(message: Any, media_type: str = MSGPACK) -> bytes:
 
 
 def decode(kind: type[Message], body: bytes | bytearray | memoryview, media_type: str = MSGPACK) -> Message:
-    """Read a body. Raises ``ValueError`` with a sentence when it is none of this kind."""
+    """Read a body. Raises ``BadMessage`` when it is none of this kind."""
     decoder = _decoders.get((kind, media_type))
     if decoder is None:
         decoder = _decoders[kind, media_type] = (
@@ -144,5 +148,5 @@ def decode(kind: type[Message], body: bytes | bytearray | memoryview, media_type
     try:
         message: Message = decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"the body is not readable: {error}") from None
+        raise BadMessage(f"the body is not readable: {error}") from None
     return message

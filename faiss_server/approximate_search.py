@@ -1,0 +1,116 @@
+"""Approximate search for large tables: faiss's inverted lists, probed as widely as the recall asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faiss
+import numpy as np
+
+from faiss_server.exact_search import Rows, search_exactly
+from stores.ports import Vectors
+
+# Lists per square root of the rows, and training points per list.
+LISTS_PER_ROOT = 2.0
+TRAINING_POINTS_PER_LIST = 48
+TRAINING_ROUNDS = 8
+# Beyond this share of the lists exact search is as fast: the table has no structure that lists can use.
+MAX_PROBED_SHARE = 0.2
+RECALL_AT = 10
+MIN_RECALL = 0.99
+
+
+class ApproximateSearch:
+    """Rows in inverted lists, with a hashtable from row to place so that one can be taken out and put back.
+
+    The popularity columns of all rows change every second, which takes long to write into thousands of lists. So that
+    is done a few lists at a time (``refresh``), and whoever searches scores the rows that were found by the table.
+
+    ``nprobe``: lists that a search looks into. ``recall``: recall@10 as it was measured last.
+    """
+
+    def __init__(self, lists: Any, nprobe: int) -> None:
+        self._lists = lists
+        self.nprobe = nprobe
+        self.recall = 0.0
+        self._next_stale = 0
+        self._stale_lists = 0
+
+    @property
+    def kind(self) -> str:
+        """How it searches, in words."""
+        return f"ivf {self._lists.nlist} lists, {self.nprobe} probed"
+
+    @property
+    def max_nprobe(self) -> int:
+        """The most lists worth probing."""
+        return max(1, int(self._lists.nlist * MAX_PROBED_SHARE))
+
+    def search(self, queries: Vectors, k: int) -> Rows:
+        """Return the rows found, (q, k), best first; those at the end are -1 where too few were found."""
+        parameters = faiss.SearchParametersIVF(nprobe=self.nprobe)  # type: ignore[call-arg]
+        rows: Rows = self._lists.search(np.ascontiguousarray(queries, dtype=np.float32), k, params=parameters)[1]
+        return rows
+
+    def put(self, rows: Rows, columns: Vectors) -> None:
+        """Add or overwrite rows, each at most once: ``columns`` is (n, c) float32. Safe to repeat."""
+        if len(rows):
+            # Adding a row that is there would keep both.
+            self.remove(rows)
+            self._lists.add_with_ids(np.ascontiguousarray(columns, dtype=np.float32), rows)
+
+    def remove(self, rows: Rows) -> None:
+        """Take rows out; those that are not in are left out. Safe to repeat."""
+        if len(rows):
+            self._lists.remove_ids(faiss.IDSelectorArray(rows))
+
+    def popularity_changed(self) -> None:
+        """Note that every list has to be refreshed."""
+        self._stale_lists = self._lists.nlist
+
+    def refresh(self, columns: Vectors, most: int) -> bool:
+        """Write the popularity columns of the table, (rows, c), into at most so many lists; True when some are left."""
+        lists, width = self._lists.invlists, self._lists.d
+        for _ in range(min(most, self._stale_lists)):
+            number, self._next_stale = self._next_stale, (self._next_stale + 1) % self._lists.nlist
+            size = lists.list_size(number)
+            if size:
+                # The pointers hold until the next row is added.
+                rows = faiss.rev_swig_ptr(lists.get_ids(number), size)
+                codes = faiss.rev_swig_ptr(lists.get_codes(number), size * width * 4)
+                codes.view(np.float32).reshape(size, width)[:, -2:] = columns[rows, -2:]
+            self._stale_lists -= 1
+        return self._stale_lists > 0
+
+    def hits(self, queries: Vectors, truth: Rows) -> int:
+        """Return how many of ``truth``, (q, 10) rows found exactly, the queries, (q, c), find among their first 10."""
+        found = self.search(queries, truth.shape[1])
+        return sum(np.intersect1d(right, mine).size for right, mine in zip(truth, found, strict=True))
+
+    def widen(self) -> bool:
+        """Probe half as many lists more; False when that is more than is worth it."""
+        if self.nprobe >= self.max_nprobe:
+            return False
+        self.nprobe = min(self.nprobe + max(1, self.nprobe // 2), self.max_nprobe)
+        return True
+
+
+def build(columns: Vectors, rows: Rows) -> ApproximateSearch:
+    """Return lists of these rows, at least one, of the table, (n, c) float32; a copy is made."""
+    values = columns[rows]
+    count, width = values.shape
+    nlist = max(1, int(LISTS_PER_ROOT * count**0.5))
+    quantizer = faiss.IndexFlatIP(width)
+    lists = faiss.IndexIVFFlat(quantizer, width, nlist, faiss.METRIC_INNER_PRODUCT)
+    lists.cp.niter = TRAINING_ROUNDS
+    lists.cp.min_points_per_centroid = 1
+    lists.cp.max_points_per_centroid = TRAINING_POINTS_PER_LIST
+    lists.set_direct_map_type(faiss.DirectMap.Hashtable)  # type: ignore[attr-defined]
+    lists.train(values)
+    lists.add_with_ids(values, rows)
+    return ApproximateSearch(lists, nprobe=1)
+
+
+def truth_of(columns: Vectors, rows: Rows, queries: Vectors) -> Rows:
+    """Return the rows of the best 10 among ``rows`` for each of these queries, (q, 10), exactly."""
+    return rows[search_exactly(columns[rows], queries, RECALL_AT)[1]]
