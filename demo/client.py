@@ -1,0 +1,74 @@
+"""The recommender as the demo sees it: from outside, over HTTP, connections kept open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from models.items import Item
+
+# A request is repeated until then: events carry ids, so the trainer learns a repeated one once.
+_PATIENCE_S = 30.0
+_PAUSE_S = 0.2
+
+
+class Unreachable(Exception):
+    """The recommender did not answer, however often it was asked."""
+
+
+class RecommenderClient:
+    """One client, one connection pool. ``errors_5xx`` counts answers of 500 and above, repeated requests included."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.errors_5xx = 0
+
+    async def post_events(self, events: Sequence[dict[str, Any]]) -> list[str | None]:
+        """Post events in order; return a receipt each, ``None`` for a rejected one. Safe to repeat (event_id)."""
+        status, answer = await self._request("POST", "/v1/events", json={"events": list(events)})
+        if status == 400:
+            return [None] * len(events)
+        receipts: list[str | None] = answer["receipts"]
+        return receipts
+
+    async def put_items(self, items: Sequence[Item]) -> None:
+        """Tell the catalogue of items. Safe to repeat."""
+        await self._request("PUT", "/v1/items", json=[msgspec.to_builtins(item) for item in items])
+
+    async def recommend(self, user_id: str, k: int = 10, **parameters: str) -> dict[str, Any]:
+        """Return the answer for a user; ``after`` and ``level`` as the API has them."""
+        query = {"user_id": user_id, "k": str(k), **parameters}
+        return (await self._request("GET", "/v1/recommendations", params=query))[1]
+
+    async def recommend_to_visitor(self, item_ids: Sequence[str], k: int = 10) -> dict[str, Any]:
+        """Return the answer for an anonymous visitor with these favourites."""
+        body = {"item_ids": list(item_ids), "k": k}
+        return (await self._request("POST", "/v1/recommendations", json=body))[1]
+
+    async def status(self) -> dict[str, Any] | None:
+        """Return what the recommender tells of the whole system, ``None`` while it does not answer."""
+        try:
+            async with self._session.get("/v1/status") as response:
+                return dict(await response.json()) if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    async def _request(self, method: str, path: str, **arguments: Any) -> tuple[int, dict[str, Any]]:
+        give_up_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                async with self._session.request(method, path, **arguments) as response:
+                    if response.status < 500:
+                        return response.status, await response.json(content_type=None)
+                    self.errors_5xx += 1
+                    why = f"{response.status} {await response.text()}"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                why = f"{type(error).__name__}: {error}"
+            if time.monotonic() > give_up_s:
+                raise Unreachable(f"{method} {path}: {why}")
+            await asyncio.sleep(_PAUSE_S)
