@@ -40,9 +40,9 @@ class Recipe:
     unobserved_weight: float = 0.15
     least_squares_l2: float = 0.3
     sharpness: float = 8.0
-    epochs: int = 16
+    epochs: int = 24
     rate: float = 0.05
-    l2: float = 0.007
+    l2: float = 0.008
     negatives: int = 16
 
 
