@@ -1,4 +1,4 @@
-"""The faiss server as an ASGI application, run as one process, without ``--preload``:
+"""The faiss server as an ASGI application: one process, without ``--preload``, run by ``python -m faiss_server`` or
 
     gunicorn 'faiss_server.app:app_from_env()' -k uvicorn_worker.UvicornWorker --workers 1 --bind 127.0.0.1:8001
 
@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import tomllib
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +63,9 @@ def create_app(
     app.add_error_handler(Exception, problems.unexpected)
     for refusal in problems.REFUSALS:
         app.add_error_handler(refusal, problems.refused)
-    routes = IndexRoutes(index, rebuilding, clock, metrics, settings.max_body_bytes, settings.max_snapshot_bytes)
+    routes = IndexRoutes(
+        index, rebuilding, clock, metrics, settings.index_max_body_bytes, settings.index_max_table_bytes
+    )
     for name in ("search", "similar", "upsert", "popularity", "delete", "snapshot", "status"):
         app.add_route(f"/v1/{name}", routes, suffix=name)
     health = HealthRoutes(index, exposition, version)
@@ -79,7 +80,7 @@ def app_from_env() -> falcon.asgi.App:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     metrics = RecordingMetrics()
     return create_app(
-        ItemIndex(boot_id=uuid.uuid4().hex),
+        ItemIndex(),
         settings,
         clock=SystemClock(),
         metrics=metrics,

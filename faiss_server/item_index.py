@@ -5,14 +5,15 @@ For one thread: searches and writes run one after the other on the event loop, w
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
 import numpy as np
 
 from faiss_server.approximate_search import ApproximateSearch
-from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, prepare, search_exactly
+from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, inner_products, prepare, search_exactly
 from faiss_server.fencing import Fence
-from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable
+from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable, table_of
 from faiss_server.recent_queries import RecentQueries
 from stores.ports import Candidates, IndexStatus, ItemRows, Query, Stamp, Vectors
 
@@ -43,8 +44,8 @@ class ItemIndex:
         Rows written or deleted since ``watch_changes``, for whoever builds the next ``approximate`` beside the writes.
     """
 
-    def __init__(self, boot_id: str) -> None:
-        self.boot_id = boot_id
+    def __init__(self) -> None:
+        self.boot_id = uuid.uuid4().hex
         self.fence = Fence()
         self.table = ItemTable(0)
         self.approximate: ApproximateSearch | None = None
@@ -97,6 +98,13 @@ class ItemIndex:
             self.fence.advance(stamp)
         return self.status()
 
+    def replace(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
+        """Load the whole table. Safe to repeat. Raises ``StaleEpoch``, or ``BadRows``, changing nothing."""
+        return self.install(table_of(rows), stamp)
+
+    def close(self) -> None:
+        """Nothing is held that is not memory."""
+
     def install(self, table: ItemTable, stamp: Stamp) -> IndexStatus:
         """Replace everything by this table. Safe to repeat. Raises ``StaleEpoch``."""
         self.fence.refuse_older(stamp)
@@ -138,18 +146,18 @@ class ItemIndex:
         vectors = np.stack([self._folded(query) for query in queries])
         wanted = [_Wanted(query, self.table) for query in queries]
         everywhere = [place for place, query in enumerate(queries) if query.within is None]
-        hits: dict[int, tuple[Rows, Vectors]] = {
-            place: self._best_within(vectors[place], wanted[place])
-            for place, query in enumerate(queries)
-            if query.within is not None
-        }
+        hits: dict[int, tuple[Rows, Vectors]] = {}
         if everywhere:
-            found = self._best(vectors[everywhere], [wanted[place] for place in everywhere])
-            hits |= dict(zip(everywhere, found, strict=True))
             self.recent_queries.keep(vectors[everywhere])
-        return [
-            self._candidates(vectors[place], wanted[place], query, *hits[place]) for place, query in enumerate(queries)
-        ]
+            found = self._best(vectors[everywhere], [wanted[place] for place in everywhere])
+            hits = dict(zip(everywhere, found, strict=True))
+        answers = []
+        for place, (vector, one) in enumerate(zip(vectors, wanted, strict=True)):
+            rows, scores = hits[place] if place in hits else self._scored(one, vector, one.within)
+            also_scores = inner_products(self.table.columns[one.also], vector)
+            item_ids = self.table.item_ids
+            answers.append(Candidates(item_ids(rows), scores, item_ids(one.also), also_scores))
+        return answers
 
     def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
         """Return, per known item, the k items nearest by cosine of the item vectors, best first.
@@ -192,62 +200,60 @@ class ItemIndex:
         extra = max(len(one.excluded) for one in wanted)
         most = max(one.k for one in wanted)
         if self.approximate is not None and extra <= MAX_EXTRA_HITS:
-            rows = self.approximate.search(vectors, min(most + extra, len(self.table)))
-            found = [one.first(*self._scored(*pair)) for one, *pair in zip(wanted, vectors, rows, strict=True)]
+            # What is deleted is not in the lists; what is excluded is asked for too and then left out.
+            found = self.approximate.search(vectors, min(most + extra, len(self.table)))
+            hits = [self._scored(one, vector, rows) for one, vector, rows in zip(wanted, vectors, found, strict=True)]
             # The lists that were searched may hold too few.
             return [
-                hit if len(hit[0]) == one.k else self._best_alone(vector, one)
-                for hit, vector, one in zip(found, vectors, wanted, strict=True)
+                hit if len(hit[0]) == one.k else self._best_alone(one, vector)
+                for hit, one, vector in zip(hits, wanted, vectors, strict=True)
             ]
-        if len(wanted) > SEQUENTIAL_QUERIES and not self.table.deleted and extra <= MAX_EXTRA_HITS:
-            scores, rows = search_exactly(self.table.columns, vectors, most + extra)
-            return [one.first(*pair) for one, *pair in zip(wanted, rows, scores, strict=True)]
-        return [self._best_alone(vector, one) for vector, one in zip(vectors, wanted, strict=True)]
+        extra += self.table.deleted
+        if len(wanted) > SEQUENTIAL_QUERIES and extra <= MAX_EXTRA_HITS:
+            scores, found = search_exactly(self.table.columns, vectors, most + extra)
+            return [self._first(one, *pair) for one, *pair in zip(wanted, found, scores, strict=True)]
+        return [self._best_alone(one, vector) for one, vector in zip(wanted, vectors, strict=True)]
 
-    def _scored(self, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
-        """Return rows that were found in lists, whose popularity may be a little old, by their score in the table."""
-        rows = rows[rows >= 0]
-        scores = self.table.columns[rows] @ vector
-        order = np.argsort(-scores, kind="stable")
-        return rows[order], scores[order]
-
-    def _best_alone(self, vector: Vectors, wanted: _Wanted) -> tuple[Rows, Vectors]:
+    def _best_alone(self, wanted: _Wanted, vector: Vectors) -> tuple[Rows, Vectors]:
         allowed = None
         if len(wanted.excluded) or self.table.deleted:
             mask = self.table.alive.copy()
             mask[wanted.excluded] = False
             allowed = RowFilter(mask)
         scores, rows = search_exactly(self.table.columns, vector[None], wanted.k, allowed)
-        return wanted.first(rows[0], scores[0])
+        return self._first(wanted, rows[0], scores[0])
 
-    def _best_within(self, vector: Vectors, wanted: _Wanted) -> tuple[Rows, Vectors]:
-        rows = np.setdiff1d(wanted.within, wanted.excluded)
-        scores = self.table.columns[rows] @ vector
-        best = np.argsort(-scores, kind="stable")[: wanted.k]
-        return rows[best], scores[best]
+    def _scored(self, wanted: _Wanted, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
+        """Return the first k of ``rows`` by their score in the table (in lists, popularity may be a little old)."""
+        rows = rows[rows >= 0]
+        scores = inner_products(self.table.columns[rows], vector)
+        order = np.argsort(-scores, kind="stable")
+        return self._first(wanted, rows[order], scores[order])
 
-    def _candidates(self, vector: Vectors, wanted: _Wanted, query: Query, rows: Rows, scores: Vectors) -> Candidates:
-        item_id = self.table.item_id
-        return Candidates(
-            item_ids=[item_id(row) for row in rows.tolist()],
-            scores=scores,
-            also_ids=[item_id(row) for row in wanted.also.tolist()],
-            also_scores=self.table.columns[wanted.also] @ vector,
-        )
+    def _first(self, wanted: _Wanted, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+        """Return the first k of these hits that are hits (faiss fills up with -1) and may be found."""
+        if len(wanted.excluded) or self.table.deleted or (len(rows) and rows[-1] < 0):
+            alive = self.table.alive
+            # For a moment what is excluded counts as deleted: cheaper than comparing two lists of rows.
+            alive[wanted.excluded] = False
+            kept = (rows >= 0) & alive[rows]
+            alive[wanted.excluded] = True
+            rows, scores = rows[kept], scores[kept]
+        return rows[: wanted.k], scores[: wanted.k]
 
     def _nearest(self, row: int, k: int) -> list[tuple[str, float]]:
-        d, table = self.table.dimension, self.table
-        vector = table.columns[row, :d].copy()
+        table, d = self.table, self.table.dimension
+        # Without bias and popularity.
+        vector = np.zeros(d + EXTRA_COLUMNS, dtype=np.float32)
+        vector[:d] = table.columns[row, :d]
         if self.approximate is None:
             rows = np.flatnonzero(table.alive)
-            products = (table.columns[:, :d] @ vector)[rows]
+            products = inner_products(table.columns, vector)[rows]
         else:
-            query = np.zeros((1, d + EXTRA_COLUMNS), dtype=np.float32)
-            query[0, :d] = vector
             count = min(max(k * SIMILAR_CANDIDATES, SIMILAR_MIN_CANDIDATES), len(table))
-            rows = self.approximate.search(query, count)[0]
+            rows = self.approximate.search(vector[None], count)[0]
             rows = rows[rows >= 0]
-            products = table.columns[rows, :d] @ vector
+            products = inner_products(table.columns[rows], vector)
         rows, products = rows[rows != row], products[rows != row]
         sizes = table.norms[rows] * table.norms[row]
         cosines = np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0)
@@ -255,26 +261,18 @@ class ItemIndex:
             chosen = np.argpartition(-cosines, k)[:k]
             rows, cosines = rows[chosen], cosines[chosen]
         order = np.lexsort((rows, -cosines))
-        found = zip(rows[order].tolist(), cosines[order].tolist(), strict=True)
-        return [(table.item_id(other), cosine) for other, cosine in found]
+        return list(zip(table.item_ids(rows[order]), cosines[order].tolist(), strict=True))
 
 
 class _Wanted:
     """What one query asks for, in rows."""
 
     def __init__(self, query: Query, table: ItemTable) -> None:
-        self.excluded = np.unique(table.rows_of(query.exclude)) if query.exclude else _NO_ROWS
+        self.excluded = table.rows_of(dict.fromkeys(query.exclude)) if query.exclude else _NO_ROWS
         self.also = table.rows_of(query.also) if query.also else _NO_ROWS
-        self.within = np.unique(table.rows_of(query.within)) if query.within else _NO_ROWS
+        self.within = table.rows_of(dict.fromkeys(query.within)) if query.within else _NO_ROWS
         # So many exist.
         self.k = min(query.k, table.items - len(self.excluded))
-
-    def first(self, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
-        """Return the first k of these hits that are hits (faiss fills up with -1) and not excluded."""
-        kept = rows >= 0
-        if len(self.excluded):
-            kept &= ~np.isin(rows, self.excluded)
-        return rows[kept][: self.k], scores[kept][: self.k]
 
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)

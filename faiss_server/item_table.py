@@ -74,9 +74,9 @@ class ItemTable:
         """Rows that are never found."""
         return len(self) - self.items
 
-    def item_id(self, row: int) -> str:
-        """Return the item of a row."""
-        return self._vocabulary.id(row)
+    def item_ids(self, rows: Rows) -> list[str]:
+        """Return the items of these rows."""
+        return list(map(self._vocabulary.ids.__getitem__, rows.tolist()))
 
     def known_row(self, item_id: str) -> int | None:
         """Return the row of an item, deleted or not; ``None`` for one that never came."""
@@ -89,9 +89,9 @@ class ItemTable:
 
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
         """Return the rows of those of these items that can be found, in the order given."""
-        row_of, alive = self._vocabulary.row, self._alive.rows
-        found = [row for row in map(row_of, item_ids) if row is not None and alive[row]]
-        return np.array(found, dtype=np.int64)
+        known = [row for row in map(self._vocabulary.row, item_ids) if row is not None]
+        rows = np.array(known, dtype=np.int64)
+        return rows[self._alive.rows[rows]] if self.deleted else rows
 
     def put(self, rows: ItemRows) -> Rows:
         """Add or overwrite rows; a deleted item comes back. Returns their rows. Raises ``BadRows`` first."""

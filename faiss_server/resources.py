@@ -34,14 +34,14 @@ class IndexRoutes:
         clock: Clock,
         metrics: Metrics,
         max_body_bytes: int,
-        max_snapshot_bytes: int,
+        max_table_bytes: int,
     ) -> None:
         self._index = index
         self._rebuilding = rebuilding
         self._clock = clock
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
-        self._max_snapshot_bytes = max_snapshot_bytes
+        self._max_table_bytes = max_table_bytes
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class IndexRoutes:
 
     async def on_post_popularity(self, request: Request, response: Response) -> None:
         """Overwrite the popularity columns."""
-        message = await self._message(wire.SetPopularity, request, self._max_snapshot_bytes)
+        message = await self._message(wire.SetPopularity, request, self._max_table_bytes)
         status = self._write(
             "index_popularity_seconds", lambda: self._index.set_popularity(message.columns, message.stamp)
         )
@@ -97,7 +97,7 @@ class IndexRoutes:
     async def on_put_snapshot(self, request: Request, response: Response) -> None:
         """Replace the whole table. It is read and checked in a thread, while the old one goes on answering."""
         started_s = self._clock.monotonic_s()
-        body = await _body(request, self._max_snapshot_bytes)
+        body = await _body(request, self._max_table_bytes)
         media_type = _media_type(request)
 
         def load() -> tuple[wire.Upsert, Any]:

@@ -17,9 +17,9 @@ class FaissServerSettings:
         doc="From so many items on the index searches inverted lists instead of all rows, where recall allows it.",
         minimum=1,
     )
-    max_body_bytes: int = setting(
-        "INDEX_MAX_BODY_BYTES", 16 << 20, doc="The largest request body of the faiss server.", minimum=1024
+    index_max_body_bytes: int = setting(
+        "INDEX_MAX_BODY_BYTES", 16 * 1024**2, doc="The largest request body, a whole table excepted.", minimum=1024
     )
-    max_snapshot_bytes: int = setting(
-        "INDEX_MAX_SNAPSHOT_BYTES", 1 << 30, doc="The largest whole table that the faiss server accepts.", minimum=1024
+    index_max_table_bytes: int = setting(
+        "INDEX_MAX_TABLE_BYTES", 2 * 1024**3, doc="The largest body that loads a whole table.", minimum=1024
     )

@@ -12,6 +12,7 @@ import uvicorn
 from faiss_server.app import create_app
 from faiss_server.item_index import ItemIndex
 from faiss_server.settings import FaissServerSettings
+from stores.clock import SystemClock
 from stores.http_item_index import HttpItemIndexReader, HttpItemIndexWriter
 from stores.ports import Candidates, IndexStatus, ItemIndexReader, ItemIndexWriter, Query
 from stores.recording_metrics import RecordingMetrics
@@ -52,10 +53,17 @@ class TestOverHttp(ItemIndexContract):
     @pytest.fixture
     def url(self) -> Iterator[str]:
         metrics = RecordingMetrics()
-        app = create_app(ItemIndex(), FaissServerSettings(), metrics, exposition=metrics.prometheus_text, version="0")
+        app = create_app(
+            ItemIndex(),
+            FaissServerSettings(),
+            clock=SystemClock(),
+            metrics=metrics,
+            exposition=metrics.prometheus_text,
+            version="0",
+        )
         # In a thread of this process and not a process of its own, which would take a second to start for every test;
-        # tests/system starts the real one.
-        server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="warning"))
+        # tests/unit/faiss_server starts the real one.
+        server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_level="warning"))
         thread = threading.Thread(target=server.run)
         thread.start()
         deadline_s = time.monotonic() + START_S
