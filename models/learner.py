@@ -29,7 +29,6 @@ from models.learning_kernel import (
 from models.merge import Merge
 from models.model_settings import ModelSettings
 from models.popularity import Popularity
-from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
 from models.transitions import Transitions
 from models.vocabulary import Vocabulary
 
@@ -233,8 +232,6 @@ class Learner:
             offset=s.step_offset,
             bias_rate=s.bias_rate,
             l2=s.l2,
-            transition_length=TRANSITION_LENGTH,
-            transition_decay=TRANSITION_DECAY,
             remember=True,
         )
 

@@ -26,7 +26,10 @@ MERELY_TOUCHED = 2
 
 LANDMARK_MOVES_AT = 1e100
 
-# Counts of an item's edges decay with each visit of the item; the edge back from it gains half of the edge to it.
+# An item follows each of the ten newest positives, an older one by less. Counts of an item's edges decay with each
+# visit of the item; the edge back from it gains half of the edge to it.
+FOLLOWED = 10
+FOLLOWED_DECAY = 0.8
 VISIT_DECAY = 0.999
 BACKWARD = 0.5
 
@@ -72,8 +75,7 @@ class TouchedArrays(NamedTuple):
 class Steps(NamedTuple):
     """What decides a step.
 
-    ``remember``: popularity and transitions advance too (only in a first pass). An item follows each of the
-    ``transition_length`` newest positives, an older one by ``transition_decay`` less.
+    ``remember``: popularity and transitions advance too (only in a first pass).
     """
 
     context_length: int
@@ -83,8 +85,6 @@ class Steps(NamedTuple):
     offset: float
     bias_rate: float
     l2: float
-    transition_length: int
-    transition_decay: float
     remember: bool
 
 
@@ -257,16 +257,16 @@ def _strengthen(memory: TransitionArrays, source: int, target: int, amount: floa
 
 
 @compiled
-def _visit(memory: TransitionArrays, item: int, recent: NDArray[np.int32], count: int, decay: float) -> None:
-    """Let ``item`` follow the first ``count`` of ``recent``, newest first."""
+def _visit(memory: TransitionArrays, item: int, recent: NDArray[np.int32], count: int) -> None:
+    """Let ``item`` follow the newest of the first ``count`` of ``recent``, newest first."""
     for slot in range(memory.degrees[item]):
         memory.weights[item, slot] *= VISIT_DECAY
     memory.visits[item] = memory.visits[item] * VISIT_DECAY + 1.0
     amount = 1.0
-    for k in range(count):
+    for k in range(min(count, FOLLOWED)):
         _strengthen(memory, recent[k], item, amount)
         _strengthen(memory, item, recent[k], amount * BACKWARD)
-        amount *= decay
+        amount *= FOLLOWED_DECAY
 
 
 @compiled
@@ -286,7 +286,7 @@ def learn_positives(
     gradient = np.empty(d, np.float32)
     candidates = np.empty(steps.negatives + 1, np.int32)
     slopes = np.empty(steps.negatives + 1, np.float32)
-    recent = np.empty(max(steps.context_length, steps.transition_length), np.int32)
+    recent = np.empty(max(steps.context_length, FOLLOWED), np.int32)
     random = np.empty(1, np.uint64)
     for event in range(len(positives.users)):
         user = positives.users[event]
@@ -329,8 +329,7 @@ def learn_positives(
 
         if steps.remember:
             _count_positive(popularity, item, known)
-            followed = min(count, steps.transition_length)
-            _visit(transitions, item, recent, followed, steps.transition_decay)
+            _visit(transitions, item, recent, count)
         for k in range(count):
             _mark(touched, recent[k], MERELY_TOUCHED)
         slot = pool.total[0] % len(pool.items)

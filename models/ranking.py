@@ -28,8 +28,8 @@ FEATURES = ("context", "popularity_fast", "popularity_slow", "transitions", "emb
 CONTEXT, POPULARITY_FAST, POPULARITY_SLOW, TRANSITIONS, EMBEDDING, TRANSITIONS_LAST = range(6)
 
 # Only so many recent items lead to neighbours; the k-th of them (newest first) counts TRANSITION_DECAY ** k.
-TRANSITION_LENGTH = 10
-TRANSITION_DECAY = 0.8
+TRANSITION_LENGTH = 20
+TRANSITION_DECAY = 0.9
 # Transitions this strong count as much as the difference between one and none: log(1 + t / scale).
 TRANSITION_SCALE = 0.01
 

@@ -1,7 +1,8 @@
 """Transition memory: what tends to be consumed after what, bounded, and published as the item graph.
 
 When an item follows another within the last ten positives of a user, the edge between them gains weight, and the edge
-back gains half of it. Counts of an item decay with each visit of that item; its strongest edges are kept.
+back gains half of it (``models.learning_kernel``). A user is led by the edges of his last twenty positives: looking
+back further than edges reach helps where order matters little, and costs nothing where it matters.
 """
 
 from __future__ import annotations

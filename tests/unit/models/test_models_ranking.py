@@ -29,13 +29,13 @@ def test_recent_items_weigh_less_the_older_they_are():
 def test_transitions_sum_over_recent_items_and_keep_the_newest_apart():
     edges = {"new": [("a", 0.5)], "old": [("a", 0.25), ("b", 1.0)]}
     found = ranking.transitions(["new", "old", "unknown"], edges)
-    assert found["a"] == pytest.approx((0.5 + 0.8 * 0.25, 0.5))
-    assert found["b"] == pytest.approx((0.8, 0.0))
+    assert found["a"] == pytest.approx((0.5 + 0.9 * 0.25, 0.5))
+    assert found["b"] == pytest.approx((0.9, 0.0))
 
 
 def test_only_so_many_recent_items_lead_to_neighbours():
-    recent = [str(k) for k in range(12)]
-    assert ranking.transitions(recent, {"9": [("a", 1.0)], "10": [("b", 1.0)]}).keys() == {"a"}
+    recent = [str(k) for k in range(22)]
+    assert ranking.transitions(recent, {"19": [("a", 1.0)], "20": [("b", 1.0)]}).keys() == {"a"}
 
 
 def test_equal_scores_come_in_order_of_id():

@@ -290,8 +290,8 @@ class World:
         for k, item in enumerate(recent[:10]):
             context += 0.8**k * self.index.contexts[self.index.ids.index(item)].astype(np.float64)
         p = np.zeros(DIMENSION) if embedding is None else embedding.astype(np.float64)
-        edge = [dict(self.items.edges.get(item, [])).get(item_id, 0.0) for item in recent[:10]]
-        t_all = sum(0.8**k * weight for k, weight in enumerate(edge))
+        edge = [dict(self.items.edges.get(item, [])).get(item_id, 0.0) for item in recent[:20]]
+        t_all = sum(0.9**k * weight for k, weight in enumerate(edge))
         t_last = edge[0] if edge else 0.0
         features = [
             context @ column[:DIMENSION] + column[DIMENSION],
