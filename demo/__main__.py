@@ -22,7 +22,7 @@ from demo.processes import ROOT, Services
 from demo.replay import Progress, Replayer
 from demo.run import OneUser, ServiceEnded, Watch, replay, show_visitor
 from demo.stream import Stream
-from demo.summary import faults_of, summarise, write_summary
+from demo.summary import learning_faults, process_faults, summarise, write_summary
 from demo.view import View
 from demo.world import true_ranks_beside
 from models.event_settings import EventSettings
@@ -38,7 +38,8 @@ FAILED, INTERRUPTED = 1, 130
 def main() -> int:
     """Run the demo; return the exit code."""
     options = _parse()
-    console = Console()
+    # What is printed holds titles and paths, whose brackets are no markup.
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     os.chdir(ROOT)
     demo = Path("data/demo")
     if ports := processes.ports_in_use():
@@ -54,7 +55,7 @@ def main() -> int:
     if not (demo / "replay.json").exists():
         code = processes.train(Path(progress.data), options.columns, progress.share, env)
         if code != 0:
-            console.print(f"[red]initial training ended with code {code}[/]")
+            console.print(f"initial training ended with code {code}", style="red")
             return FAILED if code > 0 else INTERRUPTED
         progress.position = cut
         progress.save(demo / "replay.json")
@@ -110,7 +111,7 @@ def _progress_and_history(options: argparse.Namespace, demo: Path, console: Cons
         history.split(progress.share)
     except HistoryError as error:
         exit_with(str(error))
-    console.print(f"{history.name}: {len(history):,} events of {len(history.user_ids):,} users", highlight=False)
+    console.print(f"{history.name}: {len(history):,} events of {len(history.user_ids):,} users")
     return progress, history
 
 
@@ -129,7 +130,8 @@ def _serve_and_replay(
     finally:
         exit_codes = services.stop()
     if isinstance(outcome, str):
-        console.print(f"\n{services.tail()}\n\n[red]{outcome}[/]", highlight=False, soft_wrap=True)
+        console.print(f"\n{services.tail()}\n")
+        console.print(outcome, style="red")
         return FAILED
     freshness, status, errors_5xx = outcome
     summary = summarise(
@@ -141,15 +143,16 @@ def _serve_and_replay(
         install_seconds=_install_seconds(),
         seconds=time.monotonic() - started_s,
     )
-    faults = faults_of(summary, exit_codes)
+    faults = process_faults(exit_codes)
     drained = progress.position >= stream.end
     if drained:
+        faults += learning_faults(summary)
         write_summary(demo / "summary.json", summary)
         console.print_json(data=summary)
     for fault in faults:
-        console.print(f"[red]{fault}[/]")
+        console.print(fault, style="red")
     if faults:
-        console.print(services.tail(), highlight=False, soft_wrap=True)
+        console.print(services.tail())
         return FAILED
     return 0 if drained or not options.once else INTERRUPTED
 
@@ -164,7 +167,7 @@ async def _replay(
 ) -> tuple[Freshness, dict[str, Any], int] | str:
     """Return what was measured, or why it could not go on."""
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     view = View(console, stream.cut, stream.end)
     try:
@@ -207,4 +210,7 @@ def _install_seconds() -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -28,7 +28,7 @@ class RecommenderClient:
         self._session = session
         self.errors_5xx = 0
 
-    async def post_events(self, events: Sequence[dict[str, Any]]) -> list[str | None]:
+    async def post_events(self, events: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """Post events in order; return a receipt each, ``None`` for a rejected one. Safe to repeat (event_id)."""
         status, answer = await self._request("POST", "/v1/events", json={"events": list(events)})
         if status == 400:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from demo.world import EVENTS_FILE, write_world
+from demo.world import EVENTS_FILE, WorldSize, write_world
 from stores.history import HistoryError, load_history
 
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/ml-latest-small.zip"
@@ -28,7 +28,16 @@ class DownloadFailed(Exception):
     """MovieLens could not be had; the message says why."""
 
 
-def choose_data(asked_for: str, data: Path, demo: Path, say: Say) -> Path:
+def choose_data(
+    asked_for: str,
+    data: Path,
+    demo: Path,
+    say: Say,
+    *,
+    url: str = MOVIELENS_URL,
+    sha256: str = MOVIELENS_SHA256,
+    size: WorldSize | None = None,
+) -> Path:
     """Return the folder or file to replay, saying aloud which and why.
 
     ``data``: where downloads are kept; ``demo``: where a simulated world is written. Safe to repeat: what is there is
@@ -45,13 +54,13 @@ def choose_data(asked_for: str, data: Path, demo: Path, say: Say) -> Path:
         say("Data: the simulated world of the last start.")
         return world
     try:
-        say(f"Data: downloading MovieLens latest-small from {MOVIELENS_URL} …")
-        folder = download_movielens(MOVIELENS_URL, MOVIELENS_SHA256, data)
+        say(f"Data: downloading MovieLens latest-small from {url} …")
+        folder = download_movielens(url, sha256, data)
         say("MovieLens (c) GroupLens, University of Minnesota; its README says what it may be used for.")
         return folder
     except DownloadFailed as error:
-        say(f"Data: MovieLens cannot be downloaded ({error}), so here is a SIMULATED world, whose truth is known.")
-        write_world(world, seed=1)
+        say(f"Data: MovieLens cannot be downloaded ({error}), so this is a SIMULATED world, whose truth is known.")
+        write_world(world, seed=1, size=size)
         return world
 
 
@@ -80,8 +89,7 @@ def download_movielens(url: str, sha256: str, data: Path) -> Path:
 
 
 def _fetch(url: str) -> bytes:
-    host = urllib.request.Request(url).host.partition(":")
-    _resolve(host[0])
+    _resolve(urllib.request.Request(url).host.partition(":")[0])
     with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_S) as response:
         return bytes(response.read(_MOST_BYTES))
 

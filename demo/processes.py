@@ -58,12 +58,12 @@ def train(data: Path, columns: str, until: float, env: Mapping[str, str]) -> int
 class Services:
     """The services of the Procfile under honcho, in a session of their own, so that Ctrl-C reaches only the demo."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, procfile: Path = ROOT / "Procfile") -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._output: IO[bytes] = log.open("wb")
         # No .env file: what the demo runs must not depend on what lies about.
-        command = [sys.executable, "-m", "honcho", "start", "--no-colour", "-e", os.devnull]
+        command = [sys.executable, "-m", "honcho", "start", "--no-colour", "-e", os.devnull, "-f", str(procfile)]
         self._honcho = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -76,7 +76,7 @@ class Services:
 
     def alive(self) -> bool:
         """Say whether all of them run; when one ends, honcho ends the others."""
-        return self._honcho.poll() is None and not _STOPPED.search(self._text())
+        return self._honcho.poll() is None
 
     def stop(self) -> dict[str, int | None]:
         """Tell them to end, wait, and return their exit codes by name; ``None``: it did not say. Safe to repeat."""

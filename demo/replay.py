@@ -21,8 +21,8 @@ from stores.ports import Receipt
 
 # Small enough that a list asked for right after has everything in it that came before.
 _MOST_IN_BATCH = 50
-# So many events are sent a second time on purpose, and so many that are none, to show what becomes of them.
-_DELIBERATE = 3
+# To show what becomes of them: three events that are none, and as many that are sent a second time.
+_NO_EVENTS = ({"user_id": "", "item_id": "1", "type": "click"}, {"user_id": "demo", "type": "click"}, {"value": "x"})
 _OFTEN_OWN, _OFTEN_LEARNED = 10, 20
 
 
@@ -173,14 +173,13 @@ class Replayer:
         """Show that what is no event is refused alone: the answer names the reason, and nothing reaches the log."""
         if self.progress.rejected:
             return
-        bad = [{"user_id": "", "item_id": "1", "type": "click"}, {"user_id": "demo", "type": "click"}, {"value": "x"}]
-        self._count(await self._client.post_events(bad[:_DELIBERATE]))
+        self._count(await self._client.post_events(_NO_EVENTS))
 
     async def _send_duplicates(self) -> None:
         """Send the last events once more: accepted, and dropped by the trainer."""
         if self.progress.duplicates_sent or self._stream.cut == self._stream.end:
             return
-        last = range(max(self._stream.cut, self._stream.end - _DELIBERATE), self._stream.end)
+        last = range(max(self._stream.cut, self._stream.end - len(_NO_EVENTS)), self._stream.end)
         events = [self._stream.body(position) | {"timestamp": time.time()} for position in last]
         receipts = await self._client.post_events(events)
         self._count(receipts)

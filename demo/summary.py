@@ -36,12 +36,8 @@ def summarise(
         "recall10_served": _share(progress.hits, progress.scored),
         "recall10_model": _rounded(recall10.get("served")),
         "recall10_popularity": _rounded(recall10.get("popularity")),
-        "recall10_popularity_decayed": _rounded(recall10.get("popularity_decayed")),
         **oracle,
-        "scored_served": progress.scored,
-        "scored_model": report.get("scored"),
         **freshness.figures(),
-        "freshness_samples": {"own": len(freshness.own_s), "learned": len(freshness.learned_s)},
         "recommendations_served": sum((status.get("answers_by_source") or {}).values()),
         "errors_5xx": max(errors_5xx, status.get("answers_5xx") or 0),
         "install_seconds": install_seconds,
@@ -49,24 +45,26 @@ def summarise(
     }
 
 
-def faults_of(summary: Mapping[str, Any], exit_codes: Mapping[str, int | None]) -> list[str]:
-    """Return what speaks against the run having been a success; empty when nothing does."""
-    faults = [
+def process_faults(exit_codes: Mapping[str, int | None]) -> list[str]:
+    """Return which processes did not end cleanly."""
+    return [
         f"process {name} ended with {'no code' if code is None else f'code {code}'}"
         for name, code in exit_codes.items()
         if code != 0
-    ]
-    if not exit_codes:
-        faults.append("no process ran")
+    ] or ([] if exit_codes else ["no process ran"])
+
+
+def learning_faults(summary: Mapping[str, Any]) -> list[str]:
+    """Return what speaks against everything having been learned that should have been; of a drained stream."""
     if not summary["events_learned"]:
-        return [*faults, "nothing was learned"]
+        return ["nothing was learned"]
     left_out = sum(summary[name] for name in _COUNTERS[1:])
     if summary["events_learned"] != summary["events_accepted"] - left_out:
-        faults.append(
+        return [
             f"the events do not add up: {summary['events_learned']} learned, but {summary['events_accepted']} accepted "
             f"less {left_out} left out for a reason is {summary['events_accepted'] - left_out}"
-        )
-    return faults
+        ]
+    return []
 
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:

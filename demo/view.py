@@ -55,7 +55,7 @@ class View:
             self._live.update(Group(_table(rows), Text(f" stream: {done:,} of {total:,} events"), bar))
         elif time.monotonic() >= self._line_at_s:
             self._line_at_s = time.monotonic() + _LINE_EVERY_S
-            self._console.print(" · ".join(f"{name}: {value}" for name, value in rows), soft_wrap=True)
+            self._console.print(" · ".join(f"{name}: {value}" for name, value in rows))
 
 
 def figures(
@@ -85,7 +85,8 @@ def figures(
             ", ".join(
                 f"{report.get(name, 0):,} {name.replace('_', ' ')}"
                 for name in ("non_positives", "repeats", "duplicates", "dead_letters")
-            ),
+            )
+            + f"; {progress.rejected} refused before the log",
         ),
         (
             "event to answer",
@@ -110,12 +111,16 @@ def figures(
 
 def say_list(console: Console, title: str, answer: Mapping[str, Any], before: Sequence[str] = ()) -> None:
     """Print a list of recommendations; items that were not in ``before`` are marked when there is a before."""
-    console.print(f"\n[bold]{title}[/] (source: {answer['source']})")
+    console.print()
+    console.print(Text(f"{title} (source: {answer['source']})", style="bold"))
     for place, item in enumerate(answer["items"], start=1):
         is_new = bool(before) and item["item_id"] not in before
-        mark = "[green]+[/]" if is_new else " "
-        name = Text(item["title"] or item["item_id"], style="green" if is_new else "")
-        console.print(f" {mark} {place:2d}. ", name, Text(f"  {item['reason']}", style="dim"), sep="")
+        style = "green" if is_new else ""
+        line = Text.assemble(
+            (f" {'+' if is_new else ' '} {place:2d}. {item['title'] or item['item_id']}", style),
+            (f"  {item['reason']}", "dim"),
+        )
+        console.print(line, no_wrap=True, overflow="ellipsis", soft_wrap=False)
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> Table:
