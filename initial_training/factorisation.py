@@ -45,6 +45,11 @@ class Recipe:
     l2: float = 0.008
     negatives: int = 16
 
+    @classmethod
+    def of(cls, dimension: int) -> Recipe:
+        """Return the recipe for a dimension: beyond 128 the descent overfits what the sweeps found."""
+        return cls(dimension, epochs=24 if dimension <= 128 else 0)
+
 
 @dataclass(frozen=True)
 class Factors:

@@ -68,6 +68,8 @@ def choose(
             found[choice] = totals["ndcg10"]["served"]
         name = "a pass, then mini-batches" if choice.epochs else "passes of the kernel"
         step = choice.passes + choice.epochs
+        if not points:
+            points.append(popularity_point(evaluator))
         points.append(CurvePoint(name, step, loss, totals["recall10"]["served"], totals["ndcg10"]["served"]))
 
     after_first: list[Learner] = []
@@ -120,6 +122,12 @@ def stream(learner: Learner, pairs: Pairs) -> PrequentialEvaluator:
     return evaluator
 
 
+def popularity_point(evaluator: PrequentialEvaluator) -> CurvePoint:
+    """Return what ranking by popularity reached on the same positives: what any model has to beat."""
+    totals = evaluator.totals()
+    return CurvePoint("popularity", 1, None, totals["recall10"]["popularity"], totals["ndcg10"]["popularity"])
+
+
 def copy_of(learner: Learner) -> Learner:
     """Return a learner with the same state and no memory in common."""
     return Learner.from_state(learner.settings, *learner.state())
@@ -131,8 +139,13 @@ def learn_passes(
     passes: int,
     report: Report,
     after_pass: Callable[[int, Learner], None] = lambda number, learner: None,
+    *,
+    merge_scored: int = MERGE_SCORED,
 ) -> Learner:
-    """Return a learner that has learned the pairs in passes of the streaming kernel. Raises ``NonFiniteLoss``."""
+    """Return a learner that has learned the pairs in passes of the streaming kernel.
+
+    About ``merge_scored`` positives of the first pass teach the merge. Raises ``NonFiniteLoss``.
+    """
     learner = Learner(settings)
 
     def progress(number: int, learned: int) -> None:
@@ -149,7 +162,7 @@ def learn_passes(
                 PrequentialEvaluator(learner),
                 pairs,
                 passes,
-                score_every=max(1, len(pairs) // MERGE_SCORED),
+                score_every=max(1, len(pairs) // merge_scored),
                 progress=progress,
             )
     except FloatingPointError as error:

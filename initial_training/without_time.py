@@ -14,7 +14,15 @@ import torch
 from initial_training.curve import CurvePoint
 from initial_training.factorisation import Factors, Progress, Recipe, factorise
 from initial_training.pairs import Pairs
-from initial_training.selection import HELD_OUT, LEAST_SCORED, MOST_SCORED, Report, copy_of, learn_passes
+from initial_training.selection import (
+    HELD_OUT,
+    LEAST_SCORED,
+    MOST_SCORED,
+    Report,
+    copy_of,
+    learn_passes,
+    popularity_point,
+)
 from models.evaluation import PrequentialEvaluator
 from models.learner import Learner
 from models.merge import Merge
@@ -28,9 +36,9 @@ def choose_recipe(
 
     Raises ``NonFiniteLoss``.
     """
-    full = Recipe(dimension=settings.dimension)
+    full = Recipe.of(settings.dimension)
     head, tail = pairs.shuffled(seed).split(1 - HELD_OUT)
-    remembering = learn_passes(head, settings, 1, report)
+    remembering = learn_passes(head, settings, 1, report, merge_scored=1)
     points: list[CurvePoint] = []
     measured: list[tuple[float, int, Merge]] = []
 
@@ -42,6 +50,8 @@ def choose_recipe(
             adopt(learner, progress.factors)
             evaluator = _score(learner, tail)
             recall, ndcg = (evaluator.totals()[metric]["served"] for metric in ("recall10", "ndcg10"))
+            if not measured:
+                points.insert(0, popularity_point(evaluator))
             if evaluator.scored >= LEAST_SCORED:
                 measured.append((ndcg, progress.done - full.sweeps, learner.merge))
         name = "least squares" if progress.step == "sweep" else "descent"
@@ -68,7 +78,7 @@ def train_recipe(
     shuffled = pairs.shuffled(seed)
     # One pass of the streaming kernel in random order fills the memories: popularity, seen, and transitions, which
     # then mean no more than "consumed by the same users".
-    learner = learn_passes(shuffled, settings, 1, report)
+    learner = learn_passes(shuffled, settings, 1, report, merge_scored=1)
     adopt(
         learner,
         _factors(learner, shuffled, recipe, seed, device, lambda one: report("factorisation", one.done / one.total)),

@@ -14,23 +14,23 @@ def one_thread():
 
 @pytest.fixture
 def world() -> Pairs:
-    """3,000 events of 60 users on 120 items in 6 series; who has begun a series goes on with it."""
+    """1,500 events of 40 users on 80 items in 4 series; who has begun a series goes on with it."""
     rng = np.random.default_rng(7)
     users, items = [], []
-    places = {user: (user % 6, 0) for user in range(60)}
-    for _ in range(3000):
-        user = int(rng.integers(60))
+    places = {user: (user % 4, 0) for user in range(40)}
+    for _ in range(1500):
+        user = int(rng.integers(40))
         series, step = places[user]
         if step == 20 or rng.random() < 0.1:
-            series, step = int(rng.integers(6)), 0
+            series, step = int(rng.integers(4)), 0
         users.append(user)
         items.append(20 * series + step)
         places[user] = (series, step + 1)
-    keys = np.array(users) * 120 + np.array(items)
+    keys = np.array(users) * 80 + np.array(items)
     first = np.sort(np.unique(keys, return_index=True)[1])
     return Pairs(
-        [f"u{row}" for row in range(60)],
-        [f"i{row}" for row in range(120)],
+        [f"u{row}" for row in range(40)],
+        [f"i{row}" for row in range(80)],
         np.array(users, np.int32)[first],
         np.array(items, np.int32)[first],
         np.ones(len(first), np.float32),

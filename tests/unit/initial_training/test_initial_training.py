@@ -75,7 +75,7 @@ def test_it_leaves_a_snapshot_a_curve_and_full_stores(places, world, capsys):
 
     asyncio.run(look())
     events = open_event_log(os.environ["EVENTS_URL"])
-    assert sum(events.end_offsets(ITEMS).values()) == 120
+    assert sum(events.end_offsets(ITEMS).values()) == 80
     events.close()
     assert "the trainer will" in capsys.readouterr().err
 
@@ -95,7 +95,7 @@ def test_data_without_times_trains_a_batch_model_and_says_so(places, world, caps
     assert main(["--data", str(log), "--columns", columns]) == 0
     assert "no time" in capsys.readouterr().err
     learner = restored()
-    assert np.abs(learner.user_table.weights[:60]).max() > 0
+    assert np.abs(learner.user_table.weights[:40]).max() > 0
     assert not learner.context_table.weights.any()
     with pytest.raises(SystemExit) as refused:
         main(["--data", str(log), "--columns", columns, "--until", "0.5"])
