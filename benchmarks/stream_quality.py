@@ -63,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = []
     for seed in range(options.seeds):
         settings = replace(ModelSettings(), seed=seed)
-        runs.append(run(stream, scored, settings, options.warm, partial(_tell, console, seed)))
+        runs.append(run(stream, scored, settings, options.warm, options.lag, partial(_tell, console, seed)))
     result = figures(stream, scored, runs)
     result["events_per_s"] = round(learning_rate(stream, ModelSettings()))
-    result["settings"] = {"warm": options.warm, "seeds": options.seeds, **asdict(ModelSettings())}
+    result["settings"] = {"warm": options.warm, "lag": options.lag, "seeds": options.seeds, **asdict(ModelSettings())}
     console.print(_table(result))
     plot = options.plot or Path("benchmarks/results") / f"stream_quality-{options.data.stem.split('.')[0]}.png"
     draw_recall(plot, options.data.name, {name: runs[0].rank(name) <= 10 for name in ALL_METHODS})
@@ -116,6 +116,7 @@ def figures(stream: Stream, scored: NDArray[np.int64], runs: Sequence[Run]) -> d
         "last_tenth": tenths[-1],
         "tenths": tenths,
         "merge_weights": _rounded(np.mean([run.merge_weights for run in runs], axis=0).tolist()),
+        "random_logits": _rounded(np.mean([run.random_logits for run in runs], axis=0).tolist()),
         "initial_training": [run.initial_training for run in runs],
     }
 
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--warm", type=_share, default=0.0, help="share of the stream learned by initial training first"
     )
+    parser.add_argument("--lag", type=int, default=0, help="learned vectors serve only from every so manieth event on")
     parser.add_argument("--seeds", type=int, default=1, help="runs with different random choices, averaged")
     parser.add_argument("--max-scored", type=int, default=100_000, help="at most so many are scored, evenly spaced")
     parser.add_argument(

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from benchmarks.baselines.bpr import Bpr
 from benchmarks.baselines.isgd import Isgd
 from benchmarks.baselines.item_item import LAST, ItemItem
+from benchmarks.published_vectors import PublishedVectors
 from benchmarks.stream import Stream
 from initial_training.pairs import Pairs
 from initial_training.selection import Choice, choose, train
+from models import ranking
 from models.evaluation import METHODS, MISS, PrequentialEvaluator, candidates, rank_of
 from models.learner import Learner, event_seed
 from models.model_settings import ModelSettings
@@ -35,7 +37,8 @@ class Run:
     """What one seed gave.
 
     ``ranks``: (scored, methods) int32. ``user_positives``, ``item_positives``: (scored,) positives of the user and the
-    item before the event. ``initial_training``: the way that was chosen.
+    item before the event. ``random_logits``: mean logit of random users and items at each tenth of what is streamed; it
+    stays where it is when learning is stable. ``initial_training``: the way that was chosen.
     """
 
     ranks: NDArray[np.int32]
@@ -44,6 +47,7 @@ class Run:
     coverage10: float
     diversity10: float
     merge_weights: list[float]
+    random_logits: list[float]
     initial_training: str | None
 
     def rank(self, method: str) -> NDArray[np.int32]:
@@ -79,18 +83,29 @@ class _Baselines:
         return [rank_of(item, method.scores(user, recent, len(allowed)), allowed) for method in self._methods]
 
 
-def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm: float, tell: Tell) -> Run:
-    """Learn the first ``warm`` share by initial training, stream the rest, and score the positions ``scored``."""
+def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm: float, lag: int, tell: Tell) -> Run:
+    """Learn the first ``warm`` share by initial training, stream the rest, and score the positions ``scored``.
+
+    What is learned serves at once, or after every ``lag`` positives when that is not 0.
+    """
     start = round(warm * len(stream))
     learner, choice = _initial_training(stream, settings, start, tell) if start else (Learner(settings), None)
-    evaluator = PrequentialEvaluator(learner)
+    published = PublishedVectors(learner) if lag else None
+    evaluator = PrequentialEvaluator(published or learner)
     prequential = Prequential(learner, evaluator)
     baselines = _Baselines(stream, settings)
     ranks = np.full((len(scored), len(ALL_METHODS)), MISS, np.int32)
     known = np.zeros((2, len(scored)), np.int64)
     row_of = {position: row for row, position in enumerate(scored.tolist())}
+    random_logits: list[float] = []
     began = told = time.monotonic()
     for position, positive in enumerate(stream.positives(settings.seed, start, len(stream)), start=start):
+        if published and position % lag == 0:
+            prequential.learn_waiting()
+            published.refresh()
+        if (position - start + 1) * 10 // (len(stream) - start) > len(random_logits):
+            prequential.learn_waiting()
+            random_logits.append(_random_logit(learner))
         row = row_of.get(position)
         if row is None:
             prequential.take(positive, scored=False)
@@ -116,8 +131,22 @@ def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm
         coverage10=evaluator.coverage10(),
         diversity10=evaluator.diversity10(),
         merge_weights=learner.merge.weights.tolist(),
+        random_logits=random_logits,
         initial_training=str(choice) if choice else None,
     )
+
+
+def _random_logit(learner: Learner, draws: int = 200) -> float:
+    """Return the mean of head . (x * q) + b over random users and items."""
+    rng = np.random.default_rng(0)
+    settings = learner.settings
+    items = rng.integers(0, len(learner.items), draws)
+    x = np.zeros((draws, settings.dimension), np.float32)
+    for place, user in enumerate(rng.integers(0, len(learner.users), draws).tolist()):
+        recent = learner.recent(user, settings.context_length)
+        decays = np.array(ranking.context_weights(len(recent), settings.context_decay), np.float32)
+        x[place] = learner.user_embedding(user) + decays @ learner.contexts(recent)
+    return float((x @ (learner.head * learner.item_table.weights[items]).T + learner.biases()[items]).mean())
 
 
 def learning_rate(stream: Stream, settings: ModelSettings) -> float:

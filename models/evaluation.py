@@ -248,10 +248,10 @@ def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32
     recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
     in_context = recent[: settings.context_length]
     if len(in_context):
-        decays = np.float32(settings.context_decay) ** np.arange(len(in_context), dtype=np.float32)
+        decays = np.array(ranking.context_weights(len(in_context), settings.context_decay), dtype=np.float32)
         context = (decays[:, None] * learner.contexts(in_context)).sum(axis=0)
-        features[ranking.CONTEXT] += learner.item_table.products(learner.head * context, size)
-    features[ranking.EMBEDDING] = learner.item_table.products(learner.head * learner.user_embedding(user), size)
+        features[ranking.CONTEXT] += learner.products(context)
+    features[ranking.EMBEDDING] = learner.products(learner.user_embedding(user))
     t_all, t_last = learner.transitions.features(recent, size)
     # Only neighbours of recent items have transitions above zero: few logarithms are needed.
     neighbours = np.flatnonzero(t_all)

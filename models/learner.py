@@ -289,6 +289,10 @@ class Learner:
         """Return the context embeddings of these items, (n, d)."""
         return self.context_table.weights[rows].copy()
 
+    def products(self, direction: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return head . (direction * q) of every item, (size,), for a user's side (d,) of the model."""
+        return self.item_table.products(self.head * direction, len(self.items))
+
     def biases(self) -> NDArray[np.float32]:
         """Return the biases of all items, (size,); a view."""
         return self._biases.rows[: len(self.items)]

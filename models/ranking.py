@@ -60,9 +60,14 @@ def query_vector(
     return query
 
 
+def context_weights(count: int, context_decay: float) -> list[float]:
+    """Return what each of ``count`` recent items, newest first, counts in the context."""
+    return [context_decay**k for k in range(count)]
+
+
 def recent_weights(count: int, merge_weights: Sequence[float], context_decay: float) -> list[float]:
     """Return the weights at which ``count`` recent items, newest first, are folded into a query."""
-    return [float(merge_weights[CONTEXT]) * context_decay**k for k in range(count)]
+    return [float(merge_weights[CONTEXT]) * weight for weight in context_weights(count, context_decay)]
 
 
 def transitions(recent: Sequence[Id], edges: Mapping[Id, Sequence[tuple[Id, float]]]) -> dict[Id, tuple[float, float]]:
