@@ -120,13 +120,18 @@ class ItemIndex:
         """Begin to keep the rows that change."""
         self.changed = set()
 
+    def catch_up(self, approximate: ApproximateSearch, most: int) -> bool:
+        """Write at most so many of the rows that changed while it was built; True when some are left."""
+        assert self.changed is not None
+        taken = np.array([self.changed.pop() for _ in range(min(most, len(self.changed)))], dtype=np.int64)
+        approximate.remove(taken)
+        alive = taken[self.table.alive[taken]]
+        approximate.put(alive, self.table.columns[alive])
+        return bool(self.changed)
+
     def adopt(self, approximate: ApproximateSearch | None) -> None:
-        """Search with this from now on, after the rows that changed while it was built are brought up to date."""
-        if approximate is not None and self.changed is not None:
-            rows = np.array(sorted(self.changed), dtype=np.int64)
-            approximate.remove(rows)
-            alive = rows[self.table.alive[rows]]
-            approximate.put(alive, self.table.columns[alive])
+        """Search with this from now on, or exactly; it must have caught up."""
+        if approximate is not None:
             approximate.popularity_changed()
         self.approximate = approximate
         self.changed = None
