@@ -15,7 +15,8 @@ import numpy as np
 
 from models.evaluation import PrequentialEvaluator, is_scored
 from models.events import BadEvent, EventDecoder, Interaction
-from models.learner import Learner, event_seed
+from models.learner import Learner
+from models.prequential import Positive, Prequential
 from stores.ports import DeadLetter, Record
 
 # An event this much older than its arrival counts as late; it is learned all the same.
@@ -60,6 +61,7 @@ class Intake:
         self.learner = learner
         self.evaluator = evaluator
         self.counters = Counters()
+        self._stream = Prequential(learner, evaluator)
         self._decoder = decoder
         self._evaluate_every = evaluate_every
         self._dedup_window = dedup_window
@@ -69,7 +71,6 @@ class Intake:
         # Per user row: partition and NEXT offset after his newest event.
         self._as_of: list[tuple[int, int]] = []
         self._changed_users: dict[int, None] = {}
-        self._waiting: list[tuple[int, int, float, int, int]] = []
 
     def take(self, records: Sequence[Record]) -> list[DeadLetter]:
         """Learn from records of ``user_events``, in order; return those that are to be set aside.
@@ -93,7 +94,7 @@ class Intake:
                 continue
             self._bad.append(False)
             self._take_interaction(interaction, record.partition, record.offset)
-        self._learn_waiting()
+        self._stream.learn_waiting()
         return letters
 
     def refuse_too_many_bad(self) -> None:
@@ -115,40 +116,33 @@ class Intake:
             del self._event_ids[next(iter(self._event_ids))]
         counters.late += event.lateness_s > LATE_S
         counters.future += event.lateness_s < 0
-        known_user, known_item = learner.users.row(event.user_id), learner.items.row(event.item_id)
-        repeat = known_user is not None and known_item is not None and learner.has_learned(known_user, known_item)
-        if event.feedback == "positive" and not repeat and is_scored(event.event_id, self._evaluate_every):
-            self._score(event)
+        positive = event.feedback == "positive"
+        repeat = positive and self._stream.is_repeat(event.user_id, event.item_id)
+        if positive and not repeat:
+            counters.events_learned += 1
+            self._stream.take(
+                Positive(event.user_id, event.item_id, event.strength, event.event_id), scored=self._is_scored(event)
+            )
         user, item = learner.add_user(event.user_id), learner.add_item(event.item_id)
         if user == len(self._as_of):
             self._as_of.append((partition, 0))
         self._as_of[user] = (partition, offset + 1)
         self._changed_users[user] = None
-        if event.feedback != "positive":
+        if repeat:
+            counters.repeats += 1
+        elif not positive:
             counters.non_positives += 1
             learner.mark_seen(user, item)
             if event.feedback == "negative":
                 learner.hide(user, item)
-            return
-        if repeat:
-            counters.repeats += 1
-            return
-        counters.events_learned += 1
-        learner.mark_seen(user, item, learned=True)
-        self._waiting.append((user, item, event.strength, event_seed(event.event_id), len(learner.items)))
 
-    def _score(self, event: Interaction) -> None:
-        """Rank a positive before anything knows of it; only users with an earlier positive can be recommended to."""
-        self._learn_waiting()
+    def _is_scored(self, event: Interaction) -> bool:
         user = self.learner.users.row(event.user_id)
-        if user is not None and self.learner.positives_of(user):
-            self.evaluator.score(event.user_id, event.item_id)
-
-    def _learn_waiting(self) -> None:
-        if self._waiting:
-            users, items, strengths, seeds, known_items = zip(*self._waiting, strict=True)
-            self.learner.learn(users, items, strengths, seeds, known_items)
-            self._waiting.clear()
+        if user is None or not is_scored(event.event_id, self._evaluate_every):
+            return False
+        # Only who has an earlier positive can be recommended to by what he likes; it may still wait to be learned.
+        self._stream.learn_waiting()
+        return self.learner.positives_of(user) > 0
 
     def take_changed_users(self) -> dict[int, None]:
         """Return the rows of users with any event since last asked, and start anew."""

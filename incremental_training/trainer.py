@@ -25,8 +25,9 @@ from stores.ports import (
 )
 from stores.publication import Publisher, nothing_fails
 
-# How long to wait for events when nothing else is due.
-IDLE_WAIT_S = 0.25
+# Time between flushes while only rows wait that need not go out at once, and while nothing waits at all.
+CALM_S = 0.1
+REPORT_S = 1.0
 # With so many item records that the item store has not taken, no further ones are read: memory is bounded.
 MOST_ITEMS_WAITING = 50_000
 
@@ -65,7 +66,7 @@ class Trainer:
         self._flushed_at_s = self._snapshot_at_s = clock.monotonic_s()
         self._events_since_snapshot = 0
         self._writing: threading.Thread | None = None
-        self._write_error: Exception | None = None
+        self._write_error: BaseException | None = None
         self._items_waiting: list[Item] = []
         self._items_read = {place: offset for place, offset in positions.items() if place.topic == ITEMS}
 
@@ -80,7 +81,12 @@ class Trainer:
             self.cycle()
         self._flush(idle=False)
         self.write_snapshot()
-        self._finish_writing()
+        self.wait_for_snapshot()
+
+    @property
+    def settled(self) -> bool:
+        """Whether every store holds exactly what was learned, and no item record waits."""
+        return self._publisher.settled and not self._items_waiting
 
     def cycle(self) -> None:
         """One turn: poll, learn, flush when due, snapshot when due."""
@@ -89,21 +95,20 @@ class Trainer:
         if records:
             self._learn(records)
         self._publish_item_records()
-        caught_up = len(records) < self._settings.batch_events and not records
-        if self._flush_due(caught_up):
-            self._flush(idle=caught_up)
-        if self._snapshot_due():
-            self.write_snapshot()
+        if self._flush_due():
+            self._flush(idle=not records)
+        if not self._is_writing():
+            self.wait_for_snapshot()
+            if self._snapshot_due():
+                self.write_snapshot()
 
     # --- taking in --------------------------------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
         if len(self._items_waiting) >= MOST_ITEMS_WAITING:
-            self._clock.sleep(IDLE_WAIT_S)
+            self._clock.sleep(CALM_S)
             return []
-        wait_s = IDLE_WAIT_S
-        if self._publisher.urgent or not self._publisher.settled:
-            wait_s = max(0.0, self._flushed_at_s + self._flush_interval_s - self._clock.monotonic_s())
+        wait_s = max(0.0, self._flushed_at_s + self._flush_every_s() - self._clock.monotonic_s())
         return self._log.poll(self._settings.batch_events, wait_s)
 
     def _learn(self, records: list[Record]) -> None:
@@ -149,11 +154,15 @@ class Trainer:
 
     # --- giving out -------------------------------------------------------------------------------------------------
 
-    def _flush_due(self, caught_up: bool) -> bool:
-        since_s = self._clock.monotonic_s() - self._flushed_at_s
-        if self._publisher.urgent or not self._publisher.settled:
-            return since_s >= self._flush_interval_s
-        return caught_up and since_s >= 1.0  # the report, and a look whether the index is still there
+    def _flush_every_s(self) -> float:
+        """Seconds between flushes, by what waits."""
+        if self._publisher.urgent:
+            return self._flush_interval_s
+        # Nothing waits: the report, and a look whether the index is still there.
+        return REPORT_S if self._publisher.settled else CALM_S
+
+    def _flush_due(self) -> bool:
+        return self._clock.monotonic_s() - self._flushed_at_s >= self._flush_every_s()
 
     def _flush(self, *, idle: bool) -> None:
         learned = {place.partition: offset for place, offset in self.positions.items() if place.topic == USER_EVENTS}
@@ -167,11 +176,11 @@ class Trainer:
     def _snapshot_due(self) -> bool:
         waited_s = self._clock.monotonic_s() - self._snapshot_at_s
         due = self._events_since_snapshot and waited_s >= self._settings.snapshot_interval_s
-        return bool(due or self._events_since_snapshot >= self._settings.snapshot_events) and not self._is_writing()
+        return bool(due) or self._events_since_snapshot >= self._settings.snapshot_events
 
     def write_snapshot(self) -> None:
         """Copy the state now and write it in the background; waits for a snapshot that is still being written."""
-        self._finish_writing()
+        self.wait_for_snapshot()
         state = self._state()
         self._failpoint("snapshot_copied")
         self._events_since_snapshot = 0
@@ -198,18 +207,20 @@ class Trainer:
         started_s = self._clock.monotonic_s()
         try:
             self._snapshots.write(state)
-        except Exception as error:  # handed to the trainer's own thread, which raises it
+            self._failpoint("snapshot_written")
+        except BaseException as error:  # handed to the trainer's own thread, which raises it
             self._write_error = error
             return
-        self._failpoint("snapshot_written")
         self._reporter.snapshot_written(self._clock.monotonic_s() - started_s)
 
     def _is_writing(self) -> bool:
         return self._writing is not None and self._writing.is_alive()
 
-    def _finish_writing(self) -> None:
+    def wait_for_snapshot(self) -> None:
+        """Wait until no snapshot is being written; raise what writing one raised. Safe to repeat."""
         if self._writing is not None:
             self._writing.join()
             self._writing = None
         if self._write_error is not None:
-            raise self._write_error
+            error, self._write_error = self._write_error, None
+            raise error

@@ -111,7 +111,7 @@ class EventDecoder:
             raise BadEvent("too_large", f"an event may have {MAX_EVENT_BYTES} bytes, not {len(value)}")
         try:
             raw = msgspec.json.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadEvent("not_json", str(error)) from None
         return self.validate(raw, default_event_id=default_event_id, arrival_s=arrival_s)
 

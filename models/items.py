@@ -34,7 +34,7 @@ def decode_item(value: bytes) -> Item:
     """Parse and check one item record (JSON bytes). Raises ``BadItem``."""
     try:
         item = _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadItem(str(error)) from None
     size_bytes = len(item.item_id.encode())
     if not 0 < size_bytes <= MAX_ID_BYTES:

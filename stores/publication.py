@@ -37,6 +37,8 @@ POPULAR_LIMIT = 1000
 # Rows touched only as negatives or context are published within this time, popularity and lists about this often.
 BACKGROUND_S = 2.0
 SLOW_S = 1.0
+# So long after the last change every store is made exact, see ``Publisher.settled``.
+SETTLE_AFTER_S = 2.0
 # The least and the most rows of a kind in one message: neither a message per row nor one that takes long to answer.
 SMALL_SLICE, LARGE_SLICE = 256, 5_000
 # After a failure a store is left alone for a while, longer each time.
@@ -125,7 +127,7 @@ class Publisher:
         self._edges_published: dict[int, int] = {}
         self._settle_from = 0
         self._unsettled = True
-        self._last_background_s = self._last_slow_s = -np.inf
+        self._last_background_s = self._last_slow_s = self._changed_at_s = -np.inf
         self.published: dict[int, int] = {}
 
     # --- the outbox -------------------------------------------------------------------------------------------------
@@ -147,6 +149,7 @@ class Publisher:
         if positives or users or users_seen:
             self._unsettled = True
             self._settle_from = 0
+            self._changed_at_s = self._clock.monotonic_s()
 
     @property
     def urgent(self) -> bool:
@@ -165,19 +168,20 @@ class Publisher:
         """Publish: users and positive items at once, the rest coalesced and budgeted; then the serving state.
 
         ``offsets``: NEXT offset per partition of ``user_events`` up to which the learner has learned. ``report`` makes
-        the figures of the serving state when they are due. ``idle``: nothing is left to learn, so make every store
-        exact. A store that fails is left alone for a while and keeps its rows in the outbox. Raises ``StaleEpoch``.
+        the figures of the serving state. ``idle``: nothing is left to learn, so nothing need be held back. A store that
+        fails is left alone for a while and keeps its rows in the outbox. Raises ``StaleEpoch``.
         """
         started_s = self._clock.monotonic_s()
         self.seq += 1
-        slow = idle or started_s - self._last_slow_s >= SLOW_S
+        settling = idle and self._unsettled and started_s - self._changed_at_s >= SETTLE_AFTER_S
+        slow = settling or started_s - self._last_slow_s >= SLOW_S
         users_done = self._attempt("users", self._publish_users)
         self._failpoint("users_published")
         index_done = self._attempt("index", lambda: self._publish_items(slow, idle))
         self._failpoint("index_published")
         if slow:
             self._last_slow_s = started_s
-            self._attempt("items", lambda: self._publish_lists_and_edges(idle))
+            self._attempt("items", lambda: self._publish_lists_and_edges(settling))
             self._failpoint("items_published")
         if users_done and index_done:
             fresh = dict(offsets) != self.published
@@ -303,13 +307,13 @@ class Publisher:
 
     # --- the item store ---------------------------------------------------------------------------------------------
 
-    def _publish_lists_and_edges(self, idle: bool) -> None:
+    def _publish_lists_and_edges(self, settling: bool) -> None:
         learner, version = self._learner, version_of(self.epoch, self.seq)
         fast = learner.popularity_columns()[:, 0]
         best = np.lexsort((np.arange(len(fast)), -fast))[:POPULAR_LIMIT].tolist()
         self._items.put_popular(POPULAR, [(learner.items.id(row), float(fast[row])) for row in best], version)
-        self._publish_edges(list(islice(self.outbox.edges, LARGE_SLICE if idle else SMALL_SLICE * 4)), version)
-        if idle and not self.outbox.edges:
+        self._publish_edges(list(islice(self.outbox.edges, SMALL_SLICE * 4)), version)
+        if settling and not self.outbox.edges:
             self._settle_edges(version)
 
     def _settle_edges(self, version: int) -> None:

@@ -1,0 +1,241 @@
+"""A world in which trainers crash: a log, stores and an index that outlive them, and a trainer that can be dropped.
+
+Everything is real but two things: the index is in this process, and a crash is an exception that leaves
+through the trainer (``Crash``), after which every object of the trainer is dropped without a word to any store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from faiss_server.item_index import ItemIndex
+from faiss_server.item_table import table_of
+from incremental_training.recovery import Stores, start_trainer
+from incremental_training.settings import TrainerSettings
+from incremental_training.trainer import Trainer
+from models.items import Item, encode_item
+from models.model_settings import ModelSettings
+from models.snapshot import SnapshotStore
+from stores.adapters import open_event_log, open_item_reader, open_item_writer, open_user_reader, open_user_writer
+from stores.clock import SystemClock
+from stores.ports import ITEMS, USER_EVENTS, Entry, EventLog, IndexStatus, ItemRows, Query, Record, Stamp
+from stores.recording_metrics import RecordingMetrics
+
+FASTER = 50.0
+MODEL = ModelSettings(dimension=8, negatives=8, recent_pool=50, edges=10)
+
+
+class Crash(BaseException):
+    """What a killed trainer looks like from inside: no handler of the product may catch it."""
+
+
+class IndexInThisProcess(ItemIndex):
+    """The faiss server's index without the server: it outlives every trainer of this process."""
+
+    def __init__(self) -> None:
+        super().__init__("this process")
+
+    def replace(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
+        """Load the whole table."""
+        return self.install(table_of(rows), stamp)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FastClock(SystemClock):
+    """Time that runs ``FASTER`` times as fast, so that what is done once a second is done in a test."""
+
+    def monotonic_s(self) -> float:
+        """Return fast seconds."""
+        return super().monotonic_s() * FASTER
+
+    def sleep(self, seconds: float) -> None:
+        """Wait fast seconds."""
+        super().sleep(seconds / FASTER)
+
+
+class FastLog:
+    """A log that is polled in fast seconds; all else is the log's own."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Wait fast seconds."""
+        return self._log.poll(max_records, timeout_s / FASTER)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+class CrashAfter:
+    """A failpoint that crashes the ``count``-th time that ``name`` is reached."""
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name, self.remaining = name, count
+
+    def __call__(self, point: str) -> None:
+        """Count, and crash when the count is full."""
+        if point == self.name:
+            self.remaining -= 1
+            if self.remaining == 0:
+                raise Crash(point)
+
+
+def some_events(count: int, seed: int) -> list[Entry]:
+    """Return events with everything in them: new users and items, repeats, duplicates, history, rejection, rubbish."""
+    chance = random.Random(seed)
+    entries = []
+    for n in range(count):
+        user, item = f"u{chance.randrange(4 + n // 4)}", f"i{int(chance.paretovariate(0.7)) % (10 + n // 3)}"
+        event: dict[str, Any] = {"user_id": user, "item_id": item, "type": "rating", "value": chance.choice([2, 4, 5])}
+        if chance.random() < 0.7:
+            event["event_id"] = f"e{n if chance.random() < 0.95 else max(0, n - 3)}"
+        if chance.random() < 0.05:
+            event["type"] = "hide"
+        value = b"rubbish" if chance.random() < 0.02 else msgspec.json.encode(event)
+        entries.append(Entry(user, value))
+    return entries
+
+
+class CrashWorld:
+    """The lasting part of a deployment below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.index = IndexInThisProcess()
+        self.settings = TrainerSettings(
+            events_url=f"sqlite:///{folder}/events.db",
+            users_url=f"sqlite:///{folder}/users.db",
+            items_url=f"sqlite:///{folder}/items.db",
+            snapshot_dir=f"{folder}/snapshots",
+            evaluate_every=3,
+            batch_events=40,
+            flush_interval_ms=1.0,
+            snapshot_events=60,
+            dedup_window=100,
+        )
+        self._writers: list[Any] = []
+        self._last: Trainer | None = None
+
+    def append(self, events: list[Entry], items: int = 0) -> None:
+        """Put events, and so many item records, into the log."""
+        log = open_event_log(self.settings.events_url)
+        log.append(USER_EVENTS, events)
+        records = [Item(f"i{n}", title=f"Item {n}", available=n % 7 != 0) for n in range(items)]
+        if records:
+            log.append(ITEMS, [Entry(item.item_id, encode_item(item)) for item in records])
+        log.close()
+
+    def start(self, failpoint: Callable[[str], None], batch_events: int | None = None) -> Trainer:
+        """Start a trainer on what lasts."""
+        settings = replace(self.settings, batch_events=batch_events or self.settings.batch_events)
+        log = FastLog(open_event_log(settings.events_url))
+        users = open_user_writer(settings.users_url)
+        items = open_item_writer(settings.items_url)
+        self._writers = [log, users, items]
+        return start_trainer(
+            Stores(log, users, items, self.index),
+            SnapshotStore(Path(settings.snapshot_dir)),
+            settings=settings,
+            model=MODEL,
+            owner="test",
+            from_nothing=True,
+            clock=FastClock(),
+            metrics=RecordingMetrics(),
+            failpoint=failpoint,
+        )
+
+    def run(self, failpoint: Callable[[str], None], batch_events: int | None = None) -> bool:
+        """Run a trainer until every store is exact, or it crashes; return whether it got there.
+
+        Closing the connections and with them the lease is what the operating system does for a killed process.
+        """
+        self._last = None
+        try:
+            trainer = self.start(failpoint, batch_events)
+            self._last = trainer
+            trainer.run(lambda: self._done(trainer))
+        except Crash:
+            return False
+        finally:
+            if self._last is not None:
+                with suppress(Crash):
+                    self._last.wait_for_snapshot()
+            for writer in self._writers:
+                writer.close()
+        return True
+
+    def _done(self, trainer: Trainer) -> bool:
+        log = self._writers[0]
+        ends = log.end_offsets(USER_EVENTS) | log.end_offsets(ITEMS)
+        return trainer.settled and all(trainer.positions[place] == end for place, end in ends.items())
+
+    def contents(self) -> dict[str, Any]:
+        """Return everything that the stores hold and the newest snapshot, without epochs and versions."""
+        snapshot = SnapshotStore(Path(self.settings.snapshot_dir)).load_newest(MODEL.fingerprint())
+        assert snapshot is not None
+        learner = snapshot.records["learner"]
+        users, items = learner["user_ids"], learner["item_ids"]
+        log = open_event_log(self.settings.events_url)
+        letters = log.dead_letters(USER_EVENTS, 1000)
+        log.close()
+        return {
+            "tensors": {name: array.tobytes() for name, array in snapshot.tensors.items()},
+            "records": snapshot.records,
+            "offsets": snapshot.offsets,
+            "letters": sorted(letters, key=lambda letter: letter.offset),
+            "index": self._index_columns(items),
+            **asyncio.run(self._stored(users, items)),
+        }
+
+    def _index_columns(self, items: list[str]) -> dict[str, bytes]:
+        # The score of a unit vector is one column, bit by bit; a context embedding shows when it is folded into zero.
+        columns = np.eye(MODEL.dimension + 3, dtype=np.float32)
+        queries = [Query(vector=column, k=1, also=items) for column in columns]
+        found = self.index.search(queries)
+        assert all(candidates.also_ids == items for candidates in found)
+        folded = self.index.search(
+            [
+                Query(np.zeros(MODEL.dimension + 3, np.float32), 1, recent=[item], recent_weights=[1.0], also=items)
+                for item in items
+            ]
+        )
+        return {
+            "columns": b"".join(candidates.also_scores.tobytes() for candidates in found),
+            "contexts": b"".join(candidates.also_scores.tobytes() for candidates in folded),
+        }
+
+    async def _stored(self, users: list[str], items: list[str]) -> dict[str, Any]:
+        user_reader = open_user_reader(self.settings.users_url)
+        item_reader = open_item_reader(self.settings.items_url)
+        try:
+            documents = {}
+            for user_id, state in (await user_reader.get_many(users)).items():
+                assert state.document is not None, user_id
+                record = msgspec.structs.asdict(state.document)
+                documents[user_id] = record | {"embedding": state.document.embedding.tobytes(), "version": None}
+            serving = await item_reader.serving_state()
+            assert serving is not None
+            return {
+                "users": documents,
+                "items": await item_reader.get_many([f"i{n}" for n in range(1000)]),
+                "neighbours": await item_reader.neighbours(items),
+                "popular": await item_reader.popular("popular", 1000),
+                "merge_weights": serving.merge_weights,
+                "learned": serving.learned,
+                "counters": {name: serving.report[name] for name in ("events_seen", "events_learned", "dead_letters")},
+            }
+        finally:
+            await user_reader.close()
+            await item_reader.close()
