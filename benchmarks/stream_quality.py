@@ -72,7 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw_recall(plot, options.data.name, {name: runs[0].rank(name) <= 10 for name in ALL_METHODS})
     result["seconds"] = round(time.monotonic() - began, 1)
     console.print(f"plot: {plot}")
-    print(json.dumps(result))
+    text = json.dumps(result)
+    if options.result is not None:
+        options.result.parent.mkdir(parents=True, exist_ok=True)
+        options.result.write_text(text + "\n")
+    print(text)
     return 0
 
 
@@ -187,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--score-every", type=int, default=1, help="score only rows divisible by this")
     parser.add_argument("--score-only", help="condition on an event to be scored")
+    parser.add_argument("--result", type=Path, help="a file for the JSON object too")
     parser.add_argument("--plot", type=Path, help="where the PNG goes")
     return parser
 
