@@ -105,7 +105,8 @@ class ApproximateSearch:
 def build(values: Vectors, rows: Rows) -> ApproximateSearch:
     """Return lists of these rows, at least one, whose columns ``values``, (n, c) float32, are copied."""
     count, width = values.shape
-    nlist = max(1, int(LISTS_PER_ROOT * count**0.5))
+    # faiss cannot train more lists than it has rows.
+    nlist = max(1, min(count, int(LISTS_PER_ROOT * count**0.5)))
     quantizer = faiss.IndexFlatIP(width)
     lists = faiss.IndexIVFFlat(quantizer, width, nlist, faiss.METRIC_INNER_PRODUCT)
     lists.cp.niter = TRAINING_ROUNDS

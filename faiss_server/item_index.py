@@ -195,7 +195,9 @@ class ItemIndex:
                 rows.append(row)
                 weights.append(weight)
         if rows:
-            vector[:d] += np.array(weights, dtype=np.float32) @ self.table.contexts[rows]
+            # What overflows is refused below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                vector[:d] += np.array(weights, dtype=np.float32) @ self.table.contexts[rows]
         # Written so that NaN fails too.
         if not np.abs(vector).max(initial=0.0) <= MAX_NUMBER:
             raise BadQuery(f"a query holds a number that is not finite, or beyond {MAX_NUMBER:g}")

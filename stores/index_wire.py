@@ -118,7 +118,8 @@ def _from_bytes(_kind: Any, value: Any) -> Vectors:
 
 def _from_lists(_kind: Any, value: Any) -> Vectors:
     try:
-        array = np.array(value, dtype=np.float32)
+        with np.errstate(over="ignore"):  # whoever uses the numbers refuses what is not finite
+            array = np.array(value, dtype=np.float32)
     except (TypeError, ValueError, OverflowError):
         raise ValueError("an array is written as (nested) lists of numbers, all of one length") from None
     if not isinstance(value, list) or array.ndim > _MAX_DIMENSIONS:

@@ -6,15 +6,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pytest
 import uvicorn
 
 from faiss_server.app import create_app
+from faiss_server.approximate_search import build
 from faiss_server.item_index import ItemIndex
+from faiss_server.item_table import ItemTable
 from faiss_server.settings import FaissServerSettings
 from stores.clock import SystemClock
 from stores.http_item_index import HttpItemIndexReader, HttpItemIndexWriter
-from stores.ports import Candidates, IndexStatus, ItemIndexReader, ItemIndexWriter, Query
+from stores.ports import Candidates, IndexStatus, ItemIndexReader, ItemIndexWriter, Query, Stamp, Vectors
 from stores.recording_metrics import RecordingMetrics
 from tests.contracts.item_index_contract import ItemIndexContract
 
@@ -47,6 +50,30 @@ class TestInThisProcess(ItemIndexContract):
     @pytest.fixture
     def open_reader(self, writer: ItemIndex) -> Callable[[], ItemIndexReader]:
         return lambda: _AsReader(writer)
+
+
+class _AlwaysInLists(ItemIndex):
+    """An index that builds inverted lists for the smallest table, and looks into all of them."""
+
+    def install(self, table: ItemTable, stamp: Stamp) -> IndexStatus:
+        super().install(table, stamp)
+        rows = np.flatnonzero(table.alive)
+        if len(rows):
+            self.approximate = build(table.columns[rows], rows)
+            self.approximate.use(len(rows), 1.0)
+        return self.status()
+
+    def set_popularity(self, columns: Vectors, stamp: Stamp) -> IndexStatus:
+        status = super().set_popularity(columns, stamp)
+        while self.approximate is not None and self.approximate.refresh(self.table.columns, 3):
+            pass
+        return status
+
+
+class TestInLists(TestInThisProcess):
+    @pytest.fixture
+    def writer(self) -> ItemIndexWriter:
+        return _AlwaysInLists()
 
 
 class TestOverHttp(ItemIndexContract):
