@@ -27,7 +27,7 @@ from demo.view import View
 from demo.world import true_ranks_beside
 from models.event_settings import EventSettings
 from models.events import PositiveRule
-from models.settings import exit_with, load_or_exit
+from models.settings import check_or_exit, exit_with, load
 from stores.history import ColumnMap, History, HistoryError, load_history
 
 ADDRESS = f"http://127.0.0.1:{processes.RECOMMENDER_PORT}"
@@ -42,13 +42,23 @@ def main() -> int:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     os.chdir(ROOT)
     demo = Path("data/demo")
+    demo.mkdir(parents=True, exist_ok=True)
+    lock = processes.lock(demo)
+    if lock is None:
+        exit_with("another demo is running here; end it first")
+    with lock:
+        return _demo(options, console, demo)
+
+
+def _demo(options: argparse.Namespace, console: Console, demo: Path) -> int:
     if ports := processes.ports_in_use():
         exit_with(
             f"something listens on port {' and '.join(map(str, ports))} already; the demo needs "
-            f"{processes.RECOMMENDER_PORT} and {processes.INDEX_PORT}. Is another demo running?"
+            f"{processes.RECOMMENDER_PORT} and {processes.INDEX_PORT}"
         )
     started_s = time.monotonic()
-    settings = load_or_exit(EventSettings, os.environ)
+    check_or_exit(os.environ, EventSettings)
+    settings = load(EventSettings, os.environ)
     progress, history = _progress_and_history(options, demo, console)
     env = processes.environment(demo, os.environ)
     cut = len(history.split(progress.share)[0])
@@ -92,7 +102,6 @@ def _share(text: str) -> float:
 
 
 def _progress_and_history(options: argparse.Namespace, demo: Path, console: Console) -> tuple[Progress, History]:
-    demo.mkdir(parents=True, exist_ok=True)
     progress = Progress.load(demo / "replay.json")
     if progress is not None and not options.data:
         options.data = progress.data
@@ -125,6 +134,7 @@ def _serve_and_replay(
     started_s: float,
 ) -> int:
     services = Services(env, demo / "logs" / "services.log")
+    nothing_left = progress.position >= stream.end
     try:
         outcome = asyncio.run(_replay(options, console, demo, services, stream, progress))
     finally:
@@ -147,8 +157,11 @@ def _serve_and_replay(
     drained = progress.position >= stream.end
     if drained:
         faults += learning_faults(summary)
-        write_summary(demo / "summary.json", summary)
-        console.print_json(data=summary)
+        if nothing_left:
+            console.print("There was nothing left to replay: summary.json stays; `make reset` starts anew.")
+        else:
+            write_summary(demo / "summary.json", summary)
+            console.print_json(data=summary)
     for fault in faults:
         console.print(fault, style="red")
     if faults:
@@ -177,6 +190,7 @@ async def _replay(
             await watch.until_ready()
             freshness = Freshness(client)
             user = OneUser(client, console, stream.busy_user(progress.position))
+            shown = user.user_id or stream.some_user()
             replayer = Replayer(
                 client,
                 stream,
@@ -190,7 +204,7 @@ async def _replay(
             if not stop.is_set():
                 await show_visitor(client, stream, console)
                 await user.before()
-                console.print(f"\nOpen {ADDRESS}/ or {ADDRESS}/v1/recommendations?user_id={user.user_id or '1'}\n")
+                console.print(f"\nOpen {ADDRESS}/ or {ADDRESS}/v1/recommendations?user_id={shown}\n")
                 view.begin()
                 await replay(watch, replayer, freshness, view, once=options.once)
             return freshness, watch.status, client.errors_5xx

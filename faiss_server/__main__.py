@@ -9,10 +9,10 @@ import os
 import sys
 
 from faiss_server.settings import FaissServerSettings
-from models.settings import load_or_exit
+from models.settings import check_or_exit
 
 if __name__ == "__main__":
-    load_or_exit(FaissServerSettings, os.environ)
+    check_or_exit(os.environ, FaissServerSettings)
     configuration = "python:faiss_server.gunicorn_conf"
     application = "faiss_server.app:app_from_env()"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", configuration, *sys.argv[1:], application])

@@ -24,7 +24,7 @@ from faiss_server.item_index import ItemIndex
 from faiss_server.rebuilding import Rebuilding
 from faiss_server.resources import HealthRoutes, IndexRoutes
 from faiss_server.settings import FaissServerSettings
-from models.settings import load_or_exit
+from models.settings import load
 from stores.clock import SystemClock
 from stores.ports import Clock, Metrics
 from stores.recording_metrics import RecordingMetrics
@@ -75,8 +75,8 @@ def create_app(
 
 
 def app_from_env() -> falcon.asgi.App:
-    """Read the settings and return the application over an empty index; bad settings end the program with code 2."""
-    settings = load_or_exit(FaissServerSettings, os.environ)
+    """Read the settings and return the application over an empty index; raises ``BadSettings``."""
+    settings = load(FaissServerSettings, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     metrics = RecordingMetrics()
     return create_app(

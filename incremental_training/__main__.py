@@ -18,11 +18,10 @@ from incremental_training.intake import TooManyBadEvents
 from incremental_training.recovery import NothingToStartFrom, RetentionGap, Stores, start_trainer
 from incremental_training.settings import TrainerSettings
 from models.model_settings import ModelSettings
-from models.settings import exit_with, load_or_exit
+from models.settings import check_or_exit, exit_with, load
 from models.snapshot import FingerprintMismatch, SnapshotStore
-from stores.adapters import open_event_log, open_item_writer, open_user_writer
+from stores.adapters import open_event_log, open_index_writer, open_item_writer, open_user_writer
 from stores.clock import SystemClock
-from stores.http_item_index import HttpItemIndexWriter
 from stores.ports import LeaseHeld, StaleEpoch, StoreUnavailable
 from stores.recording_metrics import RecordingMetrics
 
@@ -39,8 +38,8 @@ def main() -> int:
     parser.add_argument("--from-nothing", action="store_true", help="start without a snapshot, from the log alone")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = load_or_exit(TrainerSettings, os.environ)
-    model = load_or_exit(ModelSettings, os.environ)
+    check_or_exit(os.environ, TrainerSettings, ModelSettings)
+    settings, model = load(TrainerSettings, os.environ), load(ModelSettings, os.environ)
     try:
         failpoint = kill_at(os.environ.get("FAILPOINT", ""))
     except ValueError as error:
@@ -52,15 +51,12 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
 
     timeout_s = settings.store_timeout_ms / 1000
-    try:
-        stores = Stores(
-            log=open_event_log(settings.events_url, timeout_s=timeout_s),
-            users=open_user_writer(settings.users_url, timeout_s=timeout_s),
-            items=open_item_writer(settings.items_url, timeout_s=timeout_s),
-            index=HttpItemIndexWriter(settings.index_url, timeout_s=timeout_s),
-        )
-    except ValueError as error:
-        exit_with(f"bad settings:\n{error}")
+    stores = Stores(
+        log=open_event_log(settings.events_url, timeout_s=timeout_s),
+        users=open_user_writer(settings.users_url, timeout_s=timeout_s),
+        items=open_item_writer(settings.items_url, timeout_s=timeout_s),
+        index=open_index_writer(settings.index_url, timeout_s=timeout_s),
+    )
     try:
         trainer = start_trainer(
             stores,

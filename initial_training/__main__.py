@@ -25,7 +25,7 @@ from initial_training.settings import InitialTrainingSettings
 from models.events import PositiveRule
 from models.learner import Learner
 from models.model_settings import ModelSettings
-from models.settings import exit_with, load_or_exit
+from models.settings import check_or_exit, exit_with, load
 from stores.adapters import open_event_log, open_index_writer, open_item_writer, open_user_writer
 from stores.clock import SystemClock
 from stores.history import ColumnMap, History, HistoryError, load_history
@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run initial training; return the exit code."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = load_or_exit(InitialTrainingSettings, os.environ)
-    model = load_or_exit(ModelSettings, os.environ)
+    check_or_exit(os.environ, InitialTrainingSettings, ModelSettings)
+    settings, model = load(InitialTrainingSettings, os.environ), load(ModelSettings, os.environ)
     snapshot_root = Path(options.snapshot_dir or settings.snapshot_dir)
     torch.set_num_threads(1)
     try:
@@ -170,15 +170,12 @@ def _train_and_hand_over(
 
 def _open_stores(settings: InitialTrainingSettings) -> Stores:
     timeout_s = settings.store_timeout_ms / 1000
-    try:
-        return Stores(
-            log=open_event_log(settings.events_url, timeout_s=timeout_s),
-            users=open_user_writer(settings.users_url, timeout_s=timeout_s),
-            items=open_item_writer(settings.items_url, timeout_s=timeout_s),
-            index=open_index_writer(settings.index_url, timeout_s=timeout_s),
-        )
-    except ValueError as error:
-        exit_with(f"bad settings:\n{error}")
+    return Stores(
+        log=open_event_log(settings.events_url, timeout_s=timeout_s),
+        users=open_user_writer(settings.users_url, timeout_s=timeout_s),
+        items=open_item_writer(settings.items_url, timeout_s=timeout_s),
+        index=open_index_writer(settings.index_url, timeout_s=timeout_s),
+    )
 
 
 def _train(history: History, pairs: Pairs, model: ModelSettings, seed: int, device: torch.device) -> Trained:

@@ -58,12 +58,16 @@ def load(kind: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
     return kind(**values)
 
 
-def load_or_exit(kind: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
-    """``load`` for a program: bad settings are printed, all in one message, and the program ends with code 2."""
-    try:
-        return load(kind, environ)
-    except BadSettings as error:
-        exit_with(f"bad settings:\n{error}")
+def check_or_exit(environ: Mapping[str, str], *kinds: type[Any]) -> None:
+    """For a program that reads several kinds: every bad setting of all of them in one message, and exit code 2."""
+    faults = []
+    for kind in kinds:
+        try:
+            load(kind, environ)
+        except BadSettings as error:
+            faults.append(str(error))
+    if faults:
+        exit_with("bad settings:\n" + "\n".join(faults))
 
 
 def exit_with(message: str) -> NoReturn:

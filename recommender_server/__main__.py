@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import sys
 
-from models.settings import load_or_exit
+from models.settings import check_or_exit
 from recommender_server.settings import RecommenderSettings
 
 if __name__ == "__main__":
-    load_or_exit(RecommenderSettings, os.environ)
+    check_or_exit(os.environ, RecommenderSettings)
     configuration = "python:recommender_server.gunicorn_conf"
     application = "recommender_server.app:app_from_env()"
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", configuration, *sys.argv[1:], application])

@@ -17,7 +17,6 @@ from typing import Any
 
 import falcon.asgi
 
-from models.events import EventDecoder, PositiveRule
 from models.settings import load
 from recommender_server import problems
 from recommender_server.background import Background
@@ -37,7 +36,7 @@ from recommender_server.resources import (
     SimilarResource,
 )
 from recommender_server.served_log import ServedLog
-from recommender_server.settings import RecommenderSettings, parse_field_map
+from recommender_server.settings import RecommenderSettings
 from recommender_server.traffic import Traffic
 from stores.adapters import open_async_event_log, open_index_reader, open_item_reader, open_user_reader
 from stores.clock import SystemClock
@@ -56,10 +55,9 @@ def create_app(
     clock, metrics = collaborators.clock, collaborators.metrics
     deadline_s = settings.deadline_ms / 1000
     bounds = Bounds(settings.default_k, settings.max_k, settings.max_body_bytes, settings.max_batch)
-    decoder = EventDecoder(PositiveRule(settings.positive_events), parse_field_map(settings.field_map))
     dependencies = Dependencies(collaborators, settings)
     recommender = Recommender(dependencies, clock, metrics, deadline_s)
-    ingest = Ingest(dependencies, decoder, clock, metrics, deadline_s)
+    ingest = Ingest(dependencies, settings.decoder(), clock, metrics, deadline_s)
     served = ServedLog(dependencies, clock, metrics, settings.served_sample_rate, chance or random.Random())
     traffic = Traffic(metrics, settings.max_in_flight)
 

@@ -15,10 +15,9 @@ from models import ranking
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies, Edges
-from stores.ports import Candidates, Query, ServingState, Vectors
+from stores.ports import POPULAR, Candidates, Query, ServingState, Vectors
 
 # The popular list that fallbacks and visitors nobody knows are answered from.
-POPULAR = "popular"
 
 
 @dataclass

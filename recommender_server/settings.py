@@ -4,42 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.events import DEFAULT_POSITIVES, EventDecoder, PositiveRule
+from models.event_settings import EventSettings
 from models.settings import setting
 from stores.store_settings import StoreSettings
 
 
-def parse_field_map(text: str) -> dict[str, str]:
-    """Read ``theirs:ours, theirs:ours``; raises ``ValueError`` naming the pair that cannot be read."""
-    field_map: dict[str, str] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        theirs, colon, ours = (part.strip() for part in pair.partition(":"))
-        if not (theirs and colon and ours):
-            raise ValueError(f"cannot read {pair!r}; write theirs:ours")
-        field_map[theirs] = ours
-    return field_map
-
-
-def _check_field_map(text: str) -> None:
-    EventDecoder(PositiveRule(DEFAULT_POSITIVES), parse_field_map(text))
-
-
 @dataclass(frozen=True)
-class RecommenderSettings(StoreSettings):
+class RecommenderSettings(EventSettings, StoreSettings):
     """What the recommender can be told. Times are budgets: nothing waits longer than they say."""
 
-    positive_events: str = setting(
-        "POSITIVE_EVENTS",
-        DEFAULT_POSITIVES,
-        doc="Which events are learned from, and how strongly; the same as the trainer's.",
-        check=PositiveRule,  # type: ignore[arg-type]
-    )
-    field_map: str = setting(
-        "EVENT_FIELDS",
-        "",
-        doc="Other people's field names, as theirs:ours pairs; the same as the trainer's.",
-        check=_check_field_map,
-    )
     default_k: int = setting("DEFAULT_K", 10, doc="Items in an answer when the request names no k.", minimum=1)
     max_k: int = setting("MAX_K", 200, doc="The most items one request may ask for.", minimum=1, maximum=1000)
     max_body_bytes: int = setting(

@@ -76,9 +76,38 @@ def open_index_writer(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> ItemI
     return _open(_INDEX_WRITERS, url, timeout_s)
 
 
+def check_events_url(url: str) -> None:
+    """Raise ``ValueError`` unless both sides of the log can be opened by this URL; opens nothing."""
+    _module_and_class(_EVENT_LOGS, url)
+    _module_and_class(_ASYNC_EVENT_LOGS, url)
+
+
+def check_users_url(url: str) -> None:
+    """As ``check_events_url``, for the user store."""
+    _module_and_class(_USER_READERS, url)
+    _module_and_class(_USER_WRITERS, url)
+
+
+def check_items_url(url: str) -> None:
+    """As ``check_events_url``, for the item store."""
+    _module_and_class(_ITEM_READERS, url)
+    _module_and_class(_ITEM_WRITERS, url)
+
+
+def check_index_url(url: str) -> None:
+    """As ``check_events_url``, for the index."""
+    _module_and_class(_INDEX_READERS, url)
+    _module_and_class(_INDEX_WRITERS, url)
+
+
 def _open(known: dict[str, str], url: str, timeout_s: float) -> Any:
+    module_name, class_name = _module_and_class(known, url)
+    return getattr(import_module(module_name), class_name).from_url(url, timeout_s)
+
+
+def _module_and_class(known: dict[str, str], url: str) -> tuple[str, str]:
     scheme = urlsplit(url).scheme
     if scheme not in known:
         raise ValueError(f"{url!r}: no adapter for scheme {scheme!r}; known are {', '.join(sorted(known))}")
     module_name, _, class_name = known[scheme].partition(":")
-    return getattr(import_module(module_name), class_name).from_url(url, timeout_s)
+    return module_name, class_name

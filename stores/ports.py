@@ -24,6 +24,9 @@ USER_EVENTS = "user_events"
 ITEMS = "items"
 RECOMMENDATIONS_SERVED = "recommendations_served"
 
+# The name of the popular list that serving falls back to.
+POPULAR = "popular"
+
 
 class StoreUnavailable(Exception):
     """The outside system did not answer, or not in time. The call may or may not have taken effect; repeat it."""

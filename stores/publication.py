@@ -17,6 +17,7 @@ import numpy as np
 
 from models.learner import Learner
 from stores.ports import (
+    POPULAR,
     Clock,
     Gap,
     ItemIndexWriter,
@@ -31,8 +32,7 @@ from stores.ports import (
     version_of,
 )
 
-# The name of the popular list that serving falls back to, and its length.
-POPULAR = "popular"
+# The length of the popular list.
 POPULAR_LIMIT = 1000
 # Rows touched only as negatives or context are published within this time, popularity and lists about this often.
 BACKGROUND_S = 2.0

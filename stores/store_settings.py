@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.settings import setting
+from stores.adapters import check_events_url, check_index_url, check_items_url, check_users_url
 
 
 @dataclass(frozen=True)
 class StoreSettings:
     """The URL of every store; its scheme chooses the adapter (``stores.adapters``)."""
 
-    events_url: str = setting("EVENTS_URL", "sqlite:///data/events.db", doc="The event log.")
-    users_url: str = setting("USERS_URL", "sqlite:///data/users.db", doc="The user store.")
-    items_url: str = setting("ITEMS_URL", "sqlite:///data/items.db", doc="The item store.")
-    index_url: str = setting("INDEX_URL", "http://127.0.0.1:8001", doc="The faiss server.")
+    events_url: str = setting("EVENTS_URL", "sqlite:///data/events.db", doc="The event log.", check=check_events_url)
+    users_url: str = setting("USERS_URL", "sqlite:///data/users.db", doc="The user store.", check=check_users_url)
+    items_url: str = setting("ITEMS_URL", "sqlite:///data/items.db", doc="The item store.", check=check_items_url)
+    index_url: str = setting("INDEX_URL", "http://127.0.0.1:8001", doc="The faiss server.", check=check_index_url)
