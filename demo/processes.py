@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -47,6 +48,17 @@ def ports_in_use() -> list[int]:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 taken.append(port)
     return taken
+
+
+def lock(demo: Path) -> IO[bytes] | None:
+    """Become the one demo on this state, for as long as the file returned stays open; ``None`` when another one is."""
+    stream = (demo / "lock").open("wb")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        return None
+    return stream
 
 
 def train(data: Path, columns: str, until: float, env: Mapping[str, str]) -> int:

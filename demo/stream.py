@@ -82,6 +82,10 @@ class Stream:
         item = self._history.catalogue.get(item_id)
         return (item.title if item else "") or item_id
 
+    def some_user(self) -> str:
+        """Return a user of the history."""
+        return self._history.user_ids[int(self._history.users[0])]
+
     def busy_user(self, start: int, look_ahead: int = 4000, positives: int = 5) -> str | None:
         """Return a known user who will soon have ``positives`` new positives, ``None`` when there is none."""
         counts: dict[int, int] = {}
