@@ -18,7 +18,8 @@ from benchmarks.stream import Stream
 from initial_training.pairs import Pairs
 from initial_training.selection import Choice, choose, train
 from models import ranking
-from models.evaluation import METHODS, MISS, PrequentialEvaluator, candidates, rank_of
+from models.evaluation import METHODS, MISS, PrequentialEvaluator
+from models.full_ranking import candidates, rank_of
 from models.learner import Learner, event_seed
 from models.model_settings import ModelSettings
 from models.prequential import Positive, Prequential

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import ranking
+from models.full_ranking import best_rows, candidate_features, candidates, rank_of
 from models.learner import Learner
 from models.merge import CANDIDATES, CHOICES, LEARNED
 
@@ -118,7 +119,7 @@ class PrequentialEvaluator:
             raise FloatingPointError("a score is not finite: every ranking would be meaningless")
         served, learned = choices[merge.choice], choices[LEARNED]
         allowed = candidates(learner, user)
-        shown = _best(served, allowed, LIST_LENGTH)
+        shown = best_rows(served, allowed, LIST_LENGTH)
         ranks = outcome.ranks
         if item is not None and allowed[item]:
             choice_ranks = np.array([rank_of(item, scores, allowed) for scores in choices])
@@ -126,7 +127,7 @@ class PrequentialEvaluator:
             ranks |= {name: int(choice_ranks[CHOICES.index(choice)]) for name, choice in PARTS.items()}
             ranks["gmf"] = rank_of(item, features[ranking.EMBEDDING] + learner.biases(), allowed)
             ranks["popularity"] = rank_of(item, learner.popularity.counts(len(allowed)), allowed)
-            hardest = _best(learned, allowed, CANDIDATES)
+            hardest = best_rows(learned, allowed, CANDIDATES)
             position = np.flatnonzero(hardest == item)
             if len(position):
                 merge.learn(features[:, hardest].T.astype(np.float64), int(position[0]))
@@ -223,43 +224,6 @@ class PrequentialEvaluator:
         return evaluator
 
 
-def candidates(learner: Learner, user: int | None) -> NDArray[np.bool_]:
-    """Return which known items may be recommended, (size,): those he has neither consumed nor hidden."""
-    allowed = np.ones(len(learner.items), dtype=bool)
-    if user is not None:
-        allowed[learner.seen(user)] = False
-        allowed[learner.hidden(user)] = False
-    return allowed
-
-
-def rank_of(item: int, scores: NDArray[Any], allowed: NDArray[np.bool_]) -> int:
-    """Return the rank of an allowed item among the allowed ones, 1 the best; ties lose."""
-    return int(np.count_nonzero((scores >= scores[item]) & allowed))
-
-
-def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32]:
-    """Return ``ranking.FEATURES`` of every known item, (6, size) float32; ``None`` is someone never seen before."""
-    settings, size = learner.settings, len(learner.items)
-    features = np.zeros((len(ranking.FEATURES), size), dtype=np.float32)
-    features[ranking.CONTEXT] = learner.biases()
-    features[[ranking.POPULARITY_FAST, ranking.POPULARITY_SLOW]] = learner.popularity_columns().T
-    if user is None:
-        return features
-    recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
-    in_context = recent[: settings.context_length]
-    if len(in_context):
-        decays = np.array(ranking.context_weights(len(in_context), settings.context_decay), dtype=np.float32)
-        context = (decays[:, None] * learner.contexts(in_context)).sum(axis=0)
-        features[ranking.CONTEXT] += learner.products(context)
-    features[ranking.EMBEDDING] = learner.products(learner.user_embedding(user))
-    t_all, t_last = learner.transitions.features(recent, size)
-    # Only neighbours of recent items have transitions above zero: few logarithms are needed.
-    neighbours = np.flatnonzero(t_all)
-    features[ranking.TRANSITIONS, neighbours] = ranking.transition_feature(t_all[neighbours])
-    features[ranking.TRANSITIONS_LAST, neighbours] = ranking.transition_feature(t_last[neighbours])
-    return features
-
-
 def segments_of(user_positives: int, item_positives: int) -> list[str]:
     """Return the segments of a positive: new or known user and item, and the how manieth positive of the user it is."""
     user = "new" if user_positives < NEW_USER_POSITIVES else "known"
@@ -268,16 +232,6 @@ def segments_of(user_positives: int, item_positives: int) -> list[str]:
     # Beyond 8, segments double: 9-16, 17-32, ...
     band = str(nth) if nth <= 8 else f"{2 ** (math.ceil(math.log2(nth)) - 1) + 1}-{2 ** math.ceil(math.log2(nth))}"
     return [f"{user}_user/{item}_item", f"event_{band}"]
-
-
-def _best(scores: NDArray[np.float32], allowed: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
-    """Return the positions of the best allowed scores, best first; equal ones in order of position."""
-    rows = np.flatnonzero(allowed)
-    values = scores[rows]
-    if len(rows) > count:
-        threshold = np.partition(values, len(rows) - count)[len(rows) - count]
-        rows, values = rows[values >= threshold], values[values >= threshold]
-    return rows[np.argsort(-values, kind="stable")][:count]
 
 
 def _diversity(vectors: NDArray[np.float32]) -> float:

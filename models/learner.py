@@ -7,33 +7,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.consumption import Consumption
 from models.embedding_table import EmbeddingTable, initial_row
 from models.growable_array import GrowableArray, grown_capacity
 from models.learning_kernel import (
-    POSITIVE,
     HistoryArrays,
     PoolArrays,
     Positives,
     Steps,
     TableArrays,
-    TouchedArrays,
     learn_positives,
     newest_first,
 )
 from models.merge import Merge
 from models.model_settings import ModelSettings
 from models.popularity import Popularity
+from models.touched_rows import Touched, TouchedRows
 from models.transitions import Transitions
 from models.vocabulary import Vocabulary
 
 RECENT_KEPT = 50
-SEEN_KEPT = 10_000
 INITIAL_CAPACITY = 1024
 
 Arrays = dict[str, NDArray[Any]]
@@ -42,17 +40,6 @@ Arrays = dict[str, NDArray[Any]]
 def event_seed(event_id: str) -> int:
     """Return the seed of all random choices of an event, 64 bits: a hash that no process or platform changes."""
     return int.from_bytes(hashlib.blake2b(event_id.encode(), digest_size=8).digest(), "little")
-
-
-class Touched(NamedTuple):
-    """Rows changed since last asked. ``positives`` were learned from; ``others`` changed as negatives or context only.
-
-    The edges of any touched item may have changed too.
-    """
-
-    users: NDArray[np.int32]
-    positives: NDArray[np.int32]
-    others: NDArray[np.int32]
 
 
 class Learner:
@@ -86,14 +73,8 @@ class Learner:
         self._pool = PoolArrays(
             np.zeros(settings.recent_pool, np.int32), np.zeros(settings.recent_pool, np.int32), np.zeros(1, np.int64)
         )
-        self._user_marks = GrowableArray(user_capacity, (), np.uint8)
-        self._item_marks = GrowableArray(item_capacity, (), np.uint8)
-        self._touched_users = GrowableArray(user_capacity, (), np.int32)
-        self._touched_items = GrowableArray(item_capacity, (), np.int32)
-        self._touched_sizes = np.zeros(2, np.int64)
-        # Insertion-ordered, one per user row: item row → whether it was learned as a positive.
-        self._seen: list[dict[int, bool]] = []
-        self._hidden: dict[int, dict[int, bool]] = {}
+        self._touched = TouchedRows(user_capacity, item_capacity)
+        self._consumption = Consumption()
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -110,8 +91,8 @@ class Learner:
     def add_user(self, user_id: str) -> int:
         """Return the row of a user, giving him the next one, all zero, on first sight. Safe to repeat."""
         row = self.users.add(user_id)
-        if row == len(self._seen):
-            self._seen.append({})
+        if row == len(self._consumption):
+            self._consumption.add_user()
             if row == self.user_capacity:
                 self.grow_users(grown_capacity(row, row + 1))
         return row
@@ -132,43 +113,43 @@ class Learner:
         """Raise the capacity for users; rows that exist keep their bits and their place."""
         self.user_growths += 1
         self.user_table.grow(capacity)
-        for array in (self._rings, self._totals, self._user_marks, self._touched_users):
-            array.grow(capacity)
+        self._rings.grow(capacity)
+        self._totals.grow(capacity)
+        self._touched.grow_users(capacity)
 
     def grow_items(self, capacity: int) -> None:
         """Raise the capacity for items; rows that exist keep their bits and their place."""
         self.item_growths += 1
         for grows in (self.item_table, self.context_table, self.popularity, self.transitions):
             grows.grow(capacity)
-        for array in (self._biases, self._item_marks, self._touched_items):
-            array.grow(capacity)
+        self._biases.grow(capacity)
+        self._touched.grow_items(capacity)
 
     # --- what a user has consumed -----------------------------------------------------------------------------------
 
     def has_seen(self, user: int, item: int) -> bool:
         """Whether the user has consumed the item, as far as is remembered."""
-        return item in self._seen[user]
+        return self._consumption.has_seen(user, item)
 
     def has_learned(self, user: int, item: int) -> bool:
         """Whether the user consumed the item as a positive, as far as is remembered: a pair is learned once."""
-        return self._seen[user].get(item, False)
+        return self._consumption.has_learned(user, item)
 
     def mark_seen(self, user: int, item: int, *, learned: bool = False) -> None:
-        """Remember that the user consumed the item; beyond ``SEEN_KEPT`` the oldest is forgotten. Safe to repeat."""
-        seen = self._seen[user]
-        _remember(seen, item, learned or seen.get(item, False))
+        """Remember that the user consumed the item, as a positive or otherwise. Safe to repeat."""
+        self._consumption.mark_seen(user, item, learned)
 
     def hide(self, user: int, item: int) -> None:
         """Remember that the user rejected the item. Safe to repeat."""
-        _remember(self._hidden.setdefault(user, {}), item, True)
+        self._consumption.hide(user, item)
 
     def seen(self, user: int) -> list[int]:
         """Return the item rows a user has consumed, oldest first."""
-        return list(self._seen[user])
+        return self._consumption.seen(user)
 
     def hidden(self, user: int) -> list[int]:
         """Return the item rows a user has rejected, oldest first."""
-        return list(self._hidden.get(user, ()))
+        return self._consumption.hidden(user)
 
     def positives_of(self, user: int) -> int:
         """Return how many positives of a user were learned."""
@@ -252,13 +233,7 @@ class Learner:
             self.popularity.arrays(),
             self.transitions.arrays(),
             self._pool,
-            TouchedArrays(
-                self._user_marks.rows,
-                self._item_marks.rows,
-                self._touched_users.rows,
-                self._touched_items.rows,
-                self._touched_sizes,
-            ),
+            self._touched.arrays(),
             steps,
         )
 
@@ -269,13 +244,7 @@ class Learner:
 
     def take_touched(self) -> Touched:
         """Return the rows changed since last asked, in order of first change, and start anew."""
-        users = self._touched_users.rows[: self._touched_sizes[0]].copy()
-        items = self._touched_items.rows[: self._touched_sizes[1]].copy()
-        positive = (self._item_marks.rows[items] & POSITIVE) != 0
-        self._user_marks.rows[users] = 0
-        self._item_marks.rows[items] = 0
-        self._touched_sizes[:] = 0
-        return Touched(users, items[positive], items[~positive])
+        return self._touched.take()
 
     def user_embedding(self, user: int) -> NDArray[np.float32]:
         """Return a copy of a user's embedding, (d,)."""
@@ -314,7 +283,7 @@ class Learner:
         ``take_touched`` told.
         """
         m, n = len(self.users), len(self.items)
-        seen_sizes = np.fromiter(map(len, self._seen), np.int64, m)
+        seen, hidden = self._consumption.state()
         arrays: Arrays = {
             "head": self.head.copy(),
             "user_embeddings": self.user_table.weights[:m].copy(),
@@ -326,15 +295,11 @@ class Learner:
             "item_biases": self.biases().copy(),
             "recent_rings": self._rings.rows[:m].copy(),
             "recent_totals": self._totals.rows[:m].copy(),
-            "seen_sizes": seen_sizes,
-            "seen_items": np.fromiter(chain.from_iterable(self._seen), np.int32, int(seen_sizes.sum())),
-            "seen_learned": np.fromiter(
-                chain.from_iterable(seen.values() for seen in self._seen), np.bool_, int(seen_sizes.sum())
-            ),
             "pool_items": self._pool.items.copy(),
             "pool_users": self._pool.users.copy(),
             "pool_total": self._pool.total.copy(),
         }
+        arrays |= {f"seen_{name}": array for name, array in seen.items()}
         arrays |= {f"merge_{name}": array for name, array in self.merge.state().items()}
         arrays |= {f"popularity_{name}": array for name, array in self.popularity.state(n).items()}
         arrays |= {f"transition_{name}": array for name, array in self.transitions.state(n).items()}
@@ -346,7 +311,7 @@ class Learner:
             "user_capacity": self.user_capacity,
             "item_capacity": self.item_capacity,
             "events_learned": self.events_learned,
-            "hidden": {str(user): list(items) for user, items in self._hidden.items()},
+            "hidden": hidden,
         }
         return arrays, facts
 
@@ -373,10 +338,7 @@ class Learner:
         learner._biases.rows[:n] = arrays["item_biases"]
         learner._rings.rows[:m] = arrays["recent_rings"]
         learner._totals.rows[:m] = arrays["recent_totals"]
-        ends = np.cumsum(arrays["seen_sizes"]).tolist()
-        seen = list(zip(arrays["seen_items"].tolist(), arrays["seen_learned"].tolist(), strict=True))
-        learner._seen = [dict(seen[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
-        learner._hidden = {int(user): dict.fromkeys(items, True) for user, items in facts["hidden"].items()}
+        learner._consumption.restore(_with_prefix(arrays, "seen_"), facts["hidden"])
         learner._pool.items[:] = arrays["pool_items"]
         learner._pool.users[:] = arrays["pool_users"]
         learner._pool.total[:] = arrays["pool_total"]
@@ -384,12 +346,6 @@ class Learner:
         learner.popularity.restore(_with_prefix(arrays, "popularity_"))
         learner.transitions.restore(_with_prefix(arrays, "transition_"))
         return learner
-
-
-def _remember(items: dict[int, bool], item: int, value: bool) -> None:
-    items[item] = value
-    if len(items) > SEEN_KEPT:
-        del items[next(iter(items))]
 
 
 def _with_prefix(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

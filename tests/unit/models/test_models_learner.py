@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import learner as learner_module
+from models import consumption
 from models.learner import Learner, event_seed
 from models.model_settings import ModelSettings
 
@@ -133,12 +133,32 @@ def test_every_changed_edge_belongs_to_a_touched_item():
 
 
 def test_recent_and_seen_items_are_bounded_and_in_order(monkeypatch):
-    monkeypatch.setattr(learner_module, "SEEN_KEPT", 55)
+    monkeypatch.setattr(consumption, "SEEN_KEPT", 55)
     learner = feed(Learner(SETTINGS), [("u", str(number), str(number)) for number in range(60)])
     assert learner.recent(0).tolist() == list(range(59, 9, -1))
     assert learner.recent(0, 3).tolist() == [59, 58, 57]
     assert learner.seen(0) == list(range(5, 60))
     assert not learner.has_seen(0, 4) and learner.has_seen(0, 5)
+
+
+def test_what_was_only_seen_is_not_yet_learned():
+    learner = feed(Learner(SETTINGS), stream(5))
+    item = next(row for row in range(len(learner.items)) if not learner.has_seen(0, row))
+    learner.mark_seen(0, item)
+    assert learner.has_seen(0, item) and not learner.has_learned(0, item)
+    learner.mark_seen(0, item, learned=True)
+    learner.mark_seen(0, item)
+    assert learner.has_learned(0, item)
+
+
+def test_a_burst_of_one_user_blows_nothing_up():
+    learner = feed(Learner(SETTINGS), stream(9))
+    rng = np.random.default_rng(9)
+    n = len(learner.items)
+    items, seeds = rng.integers(n, size=20_000), rng.integers(2**62, size=20_000)
+    learner.learn(np.zeros(20_000, np.int32), items, np.ones(20_000), seeds, [n] * 20_000)
+    for table in (learner.user_table, learner.item_table, learner.context_table):
+        assert np.isfinite(table.accumulators).all() and np.linalg.norm(table.weights, axis=1).max() < 20
 
 
 def test_strength_scales_the_step():
