@@ -17,8 +17,9 @@ TRAINING_ROUNDS = 8
 # Beyond this share of the lists exact search is as fast: the table has no structure that lists can use.
 MAX_PROBED_SHARE = 0.2
 RECALL_AT = 10
-# The recall promised is .99; it is measured with some hundred hits only, so a little more is asked for.
-MIN_RECALL = 0.995
+# The recall promised is .99. It is measured on a sample, on which the first number of lists that is good enough is
+# taken: what other queries find is a little less.
+MIN_RECALL = 0.997
 
 
 class ApproximateSearch:
@@ -120,6 +121,8 @@ def build(values: Vectors, rows: Rows) -> ApproximateSearch:
 
 def truth_of(columns: Vectors, rows: Rows, queries: Vectors) -> Rows:
     """Return the rows of the best 10 among ``rows`` for each of these queries, (q, 10), exactly."""
+    if len(rows) == len(columns):
+        return search_exactly(columns, queries, RECALL_AT)[1]
     allowed = np.zeros(len(columns), dtype=np.bool_)
     allowed[rows] = True
     return search_exactly(columns, queries, RECALL_AT, RowFilter(allowed))[1]

@@ -18,8 +18,8 @@ from faiss_server.item_index import ItemIndex
 from faiss_server.item_table import ItemTable
 from stores.ports import Clock, Metrics, Vectors
 
-# Measured with so many queries: real ones, once there are half as many; until then rows of the table.
-MEASURED_QUERIES = 64
+# Measured with so many queries: real ones, once there are as many; until then rows of the table.
+MEASURED_QUERIES = 256
 # A table that has grown by this much deserves lists of its own size.
 GROWTH = 2.0
 # Lists refreshed with new popularity between two requests: well below a millisecond.
@@ -97,7 +97,7 @@ class Rebuilding:
         return self._clock.monotonic_s() >= self._measured_s + MEASURE_EVERY_S
 
     def _has_real_queries(self) -> bool:
-        return len(self._index.recent_queries) >= MEASURED_QUERIES // 2
+        return len(self._index.recent_queries) >= MEASURED_QUERIES
 
     async def _rebuild(self) -> None:
         index, table = self._index, self._index.table

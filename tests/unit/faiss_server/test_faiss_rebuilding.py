@@ -185,7 +185,7 @@ def test_lists_that_lost_their_recall_are_dropped():
         await world.until(lambda: world.index.approximate is not None)
         noise = structureless_rows(N)
         world.upsert(noise)
-        queries = np.random.default_rng(4).normal(size=(64, noise.vectors.shape[1] + 2)).astype(np.float32)
+        queries = np.random.default_rng(4).normal(size=(256, noise.vectors.shape[1] + 2)).astype(np.float32)
         world.index.search([plain(query) for query in queries])
         world.clock.sleep(MEASURE_EVERY_S)
         world.rebuilding.wake()
@@ -200,7 +200,7 @@ def test_real_queries_decide_how_many_lists_are_probed():
         world.replace(learned_rows(N))
         await world.until(lambda: world.index.approximate is not None)
         world.index.approximate.use(world.index.approximate.max_nprobe, 1.0)
-        world.index.search([plain(query) for query in user_queries(64)])
+        world.index.search([plain(query) for query in user_queries(256)])
         world.rebuilding.wake()
         await world.until(lambda: world.index.approximate.nprobe < world.index.approximate.max_nprobe)
         assert world.recall() >= 0.98
