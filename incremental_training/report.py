@@ -48,7 +48,8 @@ class Reporter:
                 "items": len(learner.items),
                 "user_capacity": learner.user_capacity,
                 "item_capacity": learner.item_capacity,
-                "user_growths": learner.user_growths,
+                "settled": self._publisher.settled,
+            "user_growths": learner.user_growths,
                 "item_growths": learner.item_growths,
             }
         )

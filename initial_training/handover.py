@@ -51,6 +51,13 @@ def epoch_above_snapshots(root: Path, epoch: int) -> int:
 def write_first_snapshot(snapshots: SnapshotStore, learner: Learner, epoch: int) -> None:
     """Write the snapshot that the trainer starts from: everything in its outbox, no event of the log learned yet."""
     arrays, facts = learner.state()
+    # The tables start as large as the history needs; from here on they grow with those who come.
+    facts |= {
+        "user_capacity": len(learner.users),
+        "item_capacity": len(learner.items),
+        "user_growths": 0,
+        "item_growths": 0,
+    }
     snapshots.write(
         SnapshotState(
             epoch=epoch,

@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from faiss_server.item_index import ItemIndex
-from faiss_server.item_table import table_of
 from incremental_training.recovery import Stores, start_trainer
 from incremental_training.settings import TrainerSettings
 from incremental_training.trainer import Trainer
@@ -27,7 +26,7 @@ from models.model_settings import ModelSettings
 from models.snapshot import SnapshotStore
 from stores.adapters import open_event_log, open_item_reader, open_item_writer, open_user_reader, open_user_writer
 from stores.clock import SystemClock
-from stores.ports import ITEMS, USER_EVENTS, Entry, EventLog, IndexStatus, ItemRows, Query, Record, Stamp
+from stores.ports import ITEMS, USER_EVENTS, Entry, EventLog, Query, Record
 from stores.recording_metrics import RecordingMetrics
 
 FASTER = 50.0
@@ -36,20 +35,6 @@ MODEL = ModelSettings(dimension=8, negatives=8, recent_pool=50, edges=10)
 
 class Crash(BaseException):
     """What a killed trainer looks like from inside: no handler of the product may catch it."""
-
-
-class IndexInThisProcess(ItemIndex):
-    """The faiss server's index without the server: it outlives every trainer of this process."""
-
-    def __init__(self) -> None:
-        super().__init__("this process")
-
-    def replace(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
-        """Load the whole table."""
-        return self.install(table_of(rows), stamp)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class FastClock(SystemClock):
@@ -113,7 +98,7 @@ class CrashWorld:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.index = IndexInThisProcess()
+        self.index = ItemIndex()
         self.settings = TrainerSettings(
             events_url=f"sqlite:///{folder}/events.db",
             users_url=f"sqlite:///{folder}/users.db",

@@ -1,0 +1,106 @@
+"""The README's curl examples, run against the real processes, with torch and faiss blocked where they must not be."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.real_loop import ROOT, RealLoop
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
+    loop = RealLoop(tmp_path_factory.mktemp("loop"))
+    try:
+        loop.start_all()
+        yield loop
+    finally:
+        codes = loop.stop()
+    assert codes == {"faiss_server": 0, "recommender_server": 0, "incremental_training": 0}, loop.logs()
+
+
+def _examples() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.startswith("curl ")]
+
+
+def _curl(loop: RealLoop, example: str) -> str:
+    assert shutil.which("curl"), "the README's examples need curl"
+    command = shlex.split(example.replace("localhost:8000", loop.recommender_url.removeprefix("http://")))
+    finished = subprocess.run(
+        [*command, "--fail-with-body", "--max-time", "10"], capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, (example, finished.stdout, finished.stderr)
+    return finished.stdout
+
+
+def _wait_until_learned(loop: RealLoop, receipt: str) -> None:
+    path = f"/v1/recommendations?user_id=anyone&after={receipt}&level=learned"
+    loop.wait(lambda: not loop.get(path)[1]["stale"], f"{receipt} is learned")
+
+
+def test_every_example_answers(loop: RealLoop) -> None:
+    examples = _examples()
+    assert len(examples) >= 9
+    # Some events of others first, so that there is something to recommend.
+    likes = [
+        {"user_id": f"u{n}", "item_id": item, "type": "click"}
+        for n in range(12)
+        for item in ("casablanca", "vertigo", "alien", "psycho", "brazil", "dune", "heat")[n % 4 :]
+    ]
+    status, answer = loop.post("/v1/events", {"events": likes})
+    assert status == 202, answer
+    _wait_until_learned(loop, answer["receipts"][-1])
+    for example in examples:
+        text = _curl(loop, example)
+        if "/metrics" in example:
+            assert "# TYPE" in text
+            continue
+        answer = json.loads(text)
+        if "/v1/recommendations" in example:
+            assert {"request_id", "as_of", "degraded", "stale"} <= answer.keys()
+            assert answer["items"], answer
+    # On a busy machine a first answer may miss its time budget and say so; it does not stay that way.
+    loop.wait(
+        lambda: (
+            loop.get("/v1/recommendations?user_id=ada")[1].items() >= {"source": "personal", "degraded": False}.items()
+        ),
+        "a personal answer with nothing missing",
+    )
+
+
+def test_an_event_counts_at_once_and_is_learned_soon(loop: RealLoop) -> None:
+    _, before = loop.get("/v1/recommendations?user_id=grace&k=3")
+    liked = before["items"][0]["item_id"]
+    _, accepted = loop.post("/v1/events", {"user_id": "grace", "item_id": liked, "type": "click"})
+    [receipt] = accepted["receipts"]
+    _, at_once = loop.get("/v1/recommendations?user_id=grace&k=3")
+    assert liked not in [item["item_id"] for item in at_once["items"]]
+    _wait_until_learned(loop, receipt)
+    _, learned = loop.get(f"/v1/recommendations?user_id=grace&k=3&after={receipt}&level=learned")
+    assert liked not in [item["item_id"] for item in learned["items"]]
+
+
+def test_serving_goes_on_without_the_index_and_without_the_trainer(loop: RealLoop, tmp_path: Path) -> None:
+    loop.kill("faiss_server")
+    status, answer = loop.get("/v1/recommendations?user_id=u3&k=3")
+    assert (status, answer["degraded"]) == (200, True)
+    assert answer["items"], answer
+    loop.start("faiss_server")
+    # The trainer notices within seconds and sends the whole table, although no event comes.
+    loop.wait(
+        lambda: loop.get("/v1/recommendations?user_id=u3&k=3")[1]["source"] == "personal", "the index is back", 60
+    )
+    loop.kill("incremental_training")
+    status, answer = loop.post("/v1/events", {"user_id": "u3", "item_id": "metropolis", "type": "click"})
+    assert (status, answer["counted"]) == (202, True)
+    loop.start("incremental_training", "--from-nothing")
+    _wait_until_learned(loop, answer["receipts"][0])
