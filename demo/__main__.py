@@ -20,7 +20,7 @@ from demo.data import choose_data
 from demo.freshness import Freshness
 from demo.processes import ROOT, Services
 from demo.replay import Progress, Replayer
-from demo.run import OneUser, ServiceEnded, Watch, replay, show_visitor
+from demo.run import OneUser, ServiceEnded, Watch, has_learned, replay, show_visitor
 from demo.stream import Stream
 from demo.summary import learning_faults, process_faults, summarise, write_summary
 from demo.view import View
@@ -139,9 +139,11 @@ def _serve_and_replay(
         outcome = asyncio.run(_replay(options, console, demo, services, stream, progress))
     finally:
         exit_codes = services.stop()
+    faults = process_faults(exit_codes)
+    failed = [name for name, code in exit_codes.items() if code != 0]
     if isinstance(outcome, str):
-        console.print(f"\n{services.tail()}\n")
-        console.print(outcome, style="red")
+        console.print(f"\n{services.last_words(failed)}\n")
+        console.print("\n".join([outcome, *faults]), style="red")
         return FAILED
     freshness, status, errors_5xx = outcome
     summary = summarise(
@@ -153,8 +155,7 @@ def _serve_and_replay(
         install_seconds=_install_seconds(),
         seconds=time.monotonic() - started_s,
     )
-    faults = process_faults(exit_codes)
-    drained = progress.position >= stream.end
+    drained = progress.position >= stream.end and has_learned(status, progress.ends)
     if drained:
         faults += learning_faults(summary)
         if nothing_left:
@@ -165,7 +166,7 @@ def _serve_and_replay(
     for fault in faults:
         console.print(fault, style="red")
     if faults:
-        console.print(services.tail())
+        console.print(services.last_words(failed))
         return FAILED
     return 0 if drained or not options.once else INTERRUPTED
 

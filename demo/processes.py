@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -104,9 +104,11 @@ class Services:
         codes.update({name: int(code) for name, code in _STOPPED.findall(self._text())})
         return codes
 
-    def tail(self, lines: int = 30) -> str:
-        """Return the last lines of what they printed."""
-        return "\n".join(self._text().splitlines()[-lines:])
+    def last_words(self, names: Collection[str], lines: int = 20) -> str:
+        """Return the last lines of what these printed; of all of them when none is named."""
+        printed = self._text().splitlines()
+        theirs = [line for line in printed if not names or any(f" {name}." in line for name in names)]
+        return "\n".join(theirs[-lines:])
 
     def _text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

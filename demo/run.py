@@ -41,7 +41,7 @@ class Watch:
     async def look(self) -> None:
         """Ask once. Raises ``ServiceEnded``."""
         if not self.services.alive():
-            raise ServiceEnded("a service ended; its last words are below")
+            raise ServiceEnded("a service ended while it was needed")
         self.status = await self.client.status() or self.status
 
     async def until_ready(self) -> None:
@@ -62,15 +62,22 @@ class Watch:
         give_up_s = time.monotonic() + _DRAIN_TIMEOUT_S
         while not self.stop.is_set():
             await self.look()
-            learned = (self.status.get("trainer") or {}).get("learned", {})
-            if all(int(learned.get(str(partition), 0)) >= end for partition, end in ends.items()):
+            if has_learned(self.status, ends):
                 # Figures that are made about once a second follow.
                 await asyncio.sleep(2.5)
                 await self.look()
                 return
             if time.monotonic() > give_up_s:
-                raise ServiceEnded(f"not everything was learned within {_DRAIN_TIMEOUT_S:.0f} s: {learned} of {ends}")
+                raise ServiceEnded(
+                    f"not everything was learned within {_DRAIN_TIMEOUT_S:.0f} s: {self.status} of {ends}"
+                )
             await asyncio.sleep(0.2)
+
+
+def has_learned(status: Mapping[str, Any], ends: Mapping[int, int]) -> bool:
+    """Say whether everything before these offsets, by partition, is learned."""
+    learned = (status.get("trainer") or {}).get("learned", {})
+    return all(int(learned.get(str(partition), 0)) >= end for partition, end in ends.items())
 
 
 class OneUser:

@@ -34,15 +34,17 @@ def test_services_that_end_when_told_to_report_code_0(tmp_path):
     assert services.alive()
     assert services.stop() == {"one": 0, "two": 0}
     assert not services.alive()
-    assert "here" in services.tail()
 
 
 def test_when_one_fails_all_end_and_its_code_is_known(tmp_path):
-    services, _ = started(tmp_path, f"good: {WELL_BEHAVED}\nbad: exec python -c 'raise SystemExit(7)'\n")
+    services, _ = started(tmp_path, f"good: {WELL_BEHAVED}\nbad: echo alas; exec python -c 'raise SystemExit(7)'\n")
     wait_for(lambda: not services.alive())
     codes = services.stop()
     assert codes["bad"] == 7
     assert codes.keys() == {"good", "bad"}
+    assert "alas" in services.last_words(["bad"])
+    assert "alas" not in services.last_words(["good"])
+    assert "alas" in services.last_words([])
 
 
 def test_stopping_leaves_no_process_behind(tmp_path):
