@@ -68,7 +68,7 @@ def create_app(
     )
     for name in ("search", "similar", "upsert", "popularity", "delete", "snapshot", "status"):
         app.add_route(f"/v1/{name}", routes, suffix=name)
-    health = HealthRoutes(index, exposition, version)
+    health = HealthRoutes(index, metrics, exposition, version)
     for name in ("healthz", "readyz", "version", "metrics"):
         app.add_route(f"/{name}", health, suffix=name)
     return app

@@ -6,7 +6,7 @@ For one thread: searches and writes run one after the other on the event loop, w
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -79,14 +79,23 @@ class ItemIndex:
 
     def set_popularity(self, columns: Vectors, stamp: Stamp) -> IndexStatus:
         """Overwrite the popularity columns. Safe to repeat. Raises ``StaleEpoch``, ``Gap`` or ``BadRows``."""
+        for _ in self.popularity_steps(columns, stamp):
+            pass
+        return self.status()
+
+    def popularity_steps(self, columns: Vectors, stamp: Stamp) -> Iterator[None]:
+        """``set_popularity`` in steps, between which others may search; nothing else is to be written meanwhile."""
+        if not self.fence.admits(stamp):
+            return
+        table = self.table
+        if columns.ndim == 2 and len(columns) != len(table):
+            raise self.fence.gap(stamp, f"the table has {len(table)} rows, not {len(columns)}")
+        yield from table.put_popularity(columns)
+        # Another trainer may have written after all: then this write does not count.
         if self.fence.admits(stamp):
-            if columns.ndim == 2 and len(columns) != len(self.table):
-                raise self.fence.gap(stamp, f"the table has {len(self.table)} rows, not {len(columns)}")
-            self.table.put_popularity(columns)
+            self.fence.advance(stamp)
             if self.approximate is not None:
                 self.approximate.popularity_changed()
-            self.fence.advance(stamp)
-        return self.status()
 
     def delete(self, item_ids: Sequence[str], stamp: Stamp) -> IndexStatus:
         """Make items unfindable. Safe to repeat. Raises ``StaleEpoch`` or ``Gap``."""

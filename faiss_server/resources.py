@@ -14,12 +14,14 @@ from faiss_server.item_table import table_of
 from faiss_server.problems import Problem
 from faiss_server.rebuilding import Rebuilding
 from stores import index_wire as wire
-from stores.ports import Candidates, Clock, Gap, IndexStatus, Metrics, StaleEpoch
+from stores.ports import Candidates, Clock, Gap, Metrics, StaleEpoch
 
-# So many queries are searched before others have their turn.
-QUERIES_AT_ONCE = 64
+# So many queries are searched before others have their turn: more together are faster, but not in a large table.
+MOST_AT_ONCE, LEAST_AT_ONCE = 64, 8
+ROWS_AT_ONCE = 2_000_000
 
 Message = TypeVar("Message")
+Answer = TypeVar("Answer")
 Request = falcon.asgi.Request
 Response = falcon.asgi.Response
 
@@ -49,18 +51,19 @@ class IndexRoutes:
         """Answer several queries."""
         message = await self._message(wire.Search, request)
         started_s = self._clock.monotonic_s()
-        answers: list[Candidates] = self._index.search(message.queries[:QUERIES_AT_ONCE])
-        for first in range(QUERIES_AT_ONCE, len(message.queries), QUERIES_AT_ONCE):
+        size = max(LEAST_AT_ONCE, min(MOST_AT_ONCE, ROWS_AT_ONCE // max(1, len(self._index.table))))
+        answers: list[Candidates] = self._index.search(message.queries[:size])
+        for first in range(size, len(message.queries), size):
             await asyncio.sleep(0)
-            answers += self._index.search(message.queries[first : first + QUERIES_AT_ONCE])
+            answers += self._index.search(message.queries[first : first + size])
         self._metrics.timing("index_search_seconds", self._clock.monotonic_s() - started_s)
         _answer(request, response, wire.Found(answers))
 
     async def on_post_similar(self, request: Request, response: Response) -> None:
         """Return the nearest of several items."""
         message = await self._message(wire.Similar, request)
-        if len(message.item_ids) > QUERIES_AT_ONCE:
-            raise BadQuery(f"at most {QUERIES_AT_ONCE} items at once, not {len(message.item_ids)}")
+        if len(message.item_ids) > MOST_AT_ONCE:
+            raise BadQuery(f"at most {MOST_AT_ONCE} items at once, not {len(message.item_ids)}")
         started_s = self._clock.monotonic_s()
         items: dict[str, list[tuple[str, float]]] = self._index.similar([], message.k)
         for item_id in message.item_ids:
@@ -84,10 +87,13 @@ class IndexRoutes:
     async def on_post_popularity(self, request: Request, response: Response) -> None:
         """Overwrite the popularity columns."""
         message = await self._message(wire.SetPopularity, request, self._max_table_bytes)
-        status = self._write(
-            "index_popularity_seconds", lambda: self._index.set_popularity(message.columns, message.stamp)
-        )
-        _answer(request, response, status)
+        started_s = self._clock.monotonic_s()
+        steps = self._index.popularity_steps(message.columns, message.stamp)
+        # The first step alone can be refused, as long as there is one trainer.
+        while self._write(None, lambda: next(steps, _DONE)) is not _DONE:
+            await asyncio.sleep(0)
+        self._metrics.timing("index_popularity_seconds", self._clock.monotonic_s() - started_s)
+        _answer(request, response, self._index.status())
 
     async def on_post_delete(self, request: Request, response: Response) -> None:
         """Make items unfindable."""
@@ -109,10 +115,10 @@ class IndexRoutes:
         self._metrics.timing("index_replace_seconds", self._clock.monotonic_s() - started_s)
         _answer(request, response, status)
 
-    def _write(self, timing: str | None, write: Callable[[], IndexStatus]) -> IndexStatus:
+    def _write(self, timing: str | None, write: Callable[[], Answer]) -> Answer:
         started_s = self._clock.monotonic_s()
         try:
-            status = write()
+            answer = write()
         except Gap:
             self._metrics.count("index_gaps")
             raise
@@ -121,11 +127,8 @@ class IndexRoutes:
             raise
         if timing is not None:
             self._metrics.timing(timing, self._clock.monotonic_s() - started_s)
-        self._metrics.gauge("index_items", status.items)
-        self._metrics.gauge("index_rows", status.rows)
-        self._metrics.gauge("index_seq", status.seq)
         self._rebuilding.wake()
-        return status
+        return answer
 
     async def _message(self, kind: type[Message], request: Request, max_bytes: int | None = None) -> Message:
         return wire.decode(kind, await _body(request, max_bytes or self._max_body_bytes), _media_type(request))
@@ -134,8 +137,9 @@ class IndexRoutes:
 class HealthRoutes:
     """What operators ask."""
 
-    def __init__(self, index: ItemIndex, exposition: Callable[[], str], version: str) -> None:
+    def __init__(self, index: ItemIndex, metrics: Metrics, exposition: Callable[[], str], version: str) -> None:
         self._index = index
+        self._metrics = metrics
         self._exposition = exposition
         self._version = version
 
@@ -158,8 +162,15 @@ class HealthRoutes:
 
     async def on_get_metrics(self, _request: Request, response: Response) -> None:
         """Write the metrics as Prometheus text."""
+        status = self._index.status()
+        self._metrics.gauge("index_items", status.items)
+        self._metrics.gauge("index_rows", status.rows)
+        self._metrics.gauge("index_seq", status.seq)
         response.content_type = "text/plain; version=0.0.4; charset=utf-8"
         response.text = self._exposition()
+
+
+_DONE = object()
 
 
 def _media_type(request: Request) -> str:

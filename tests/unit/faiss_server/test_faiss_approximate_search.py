@@ -54,7 +54,7 @@ def test_removed_rows_are_gone_and_can_come_back(lists, table):
 
 def test_popularity_reaches_every_list_a_few_at_a_time(lists, table):
     assert not lists.refresh(table.columns, 5)
-    table.put_popularity(np.random.default_rng(3).normal(0, 5, (N, 2)).astype(np.float32))
+    list(table.put_popularity(np.random.default_rng(3).normal(0, 5, (N, 2)).astype(np.float32)))
     lists.popularity_changed()
     steps = 1
     while lists.refresh(table.columns, 5):
@@ -65,7 +65,7 @@ def test_popularity_reaches_every_list_a_few_at_a_time(lists, table):
 
 def test_popularity_that_changes_again_while_it_is_written_is_written_again(lists, table):
     for seed in (3, 4):
-        table.put_popularity(np.random.default_rng(seed).normal(0, 5, (N, 2)).astype(np.float32))
+        list(table.put_popularity(np.random.default_rng(seed).normal(0, 5, (N, 2)).astype(np.float32)))
         lists.popularity_changed()
         lists.refresh(table.columns, 30)
     while lists.refresh(table.columns, 30):

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from faiss_server.item_index import ItemIndex
+from faiss_server.item_table import POPULARITY_SLICE
 from faiss_server.rebuilding import MEASURE_EVERY_S, RETRY_AFTER_S, Rebuilding
-from stores.ports import ItemRows, Stamp
+from stores.ports import ItemRows, StaleEpoch, Stamp
 from stores.recording_metrics import RecordingMetrics
 from tests.unit.faiss_server.index_worlds import learned_rows, plain, structureless_rows, subset, user_queries
 
@@ -220,5 +221,33 @@ def test_as_many_as_were_asked_for_come_whatever_is_excluded(excluded):
             assert len(found.item_ids) == len(set(found.item_ids)) == 700
             assert set(gone).isdisjoint(found.item_ids)
             assert (np.diff(found.scores) <= 0).all()
+
+    run(scenario)
+
+
+def test_popularity_is_written_in_steps_that_others_may_search_between():
+    async def scenario(world: World) -> None:
+        world.replace(learned_rows(POPULARITY_SLICE + 10))
+        columns = np.full((POPULARITY_SLICE + 10, 2), -3.0, np.float32)
+        stamp = world.stamp()
+        for _ in world.index.popularity_steps(columns, stamp):
+            assert world.index.status().seq == stamp.from_seq
+            world.index.search([plain(query) for query in user_queries(2)])
+        assert world.index.status().seq == stamp.to_seq
+        assert (world.index.table.columns[:, -2:] == -3.0).all()
+
+    run(scenario)
+
+
+def test_popularity_for_a_table_that_was_replaced_meanwhile_does_not_count():
+    async def scenario(world: World) -> None:
+        world.replace(learned_rows(50))
+        steps = world.index.popularity_steps(np.full((50, 2), -3.0, np.float32), world.stamp())
+        next(steps)
+        world.index.replace(learned_rows(60), Stamp(2, 0, 9))
+        with pytest.raises(StaleEpoch):
+            next(steps)
+        assert not (world.index.table.columns[:, -2:] == -3.0).any()
+        assert (world.index.status().epoch, world.index.status().seq) == (2, 9)
 
     run(scenario)
