@@ -41,12 +41,13 @@ def _draw(points: Sequence[CurvePoint], chosen: str) -> Figure:
     # A Figure of its own, without pyplot: no display is looked for and no global state is left behind.
     figure = Figure(figsize=(9, 4), layout="constrained")
     panels = {"NDCG@10 of what is served, held out": "ndcg10", "mean training loss": "loss"}
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(point.candidate for point in points))}
     for axes, (label, name) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-        for candidate in dict.fromkeys(point.candidate for point in points):
+        for candidate, colour in colours.items():
             known = [(point.step, getattr(point, name)) for point in points if point.candidate == candidate]
             known = [(step, value) for step, value in known if value is not None]
             if known:
-                axes.plot(*zip(*known, strict=True), marker="o", markersize=4, label=candidate)
+                axes.plot(*zip(*known, strict=True), marker="o", markersize=4, color=colour, label=candidate)
         axes.set(xlabel="times the history was gone through", ylabel=label)
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -26,7 +26,9 @@ MINI_BATCH_EPOCHS = 3
 # Fewer scored positives cannot tell candidates apart; more do not pay for their time.
 LEAST_SCORED, MOST_SCORED = 50, 5_000
 # So many positives of the first pass teach the merge, at most.
-MERGE_SCORED = 8_000
+MERGE_SCORED = 4_000
+# What goes through the history more often must be better by this share: less is within the noise of one tail.
+WORTH_IT = 0.01
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Choice:
 
     def __str__(self) -> str:
         passes = f"{self.passes} pass" + ("es" if self.passes > 1 else "")
-        return f"{passes} + {self.epochs} mini-batch epochs" if self.epochs else passes
+        epochs = f" + {self.epochs} mini-batch epoch" + ("s" if self.epochs > 1 else "")
+        return passes + epochs if self.epochs else passes
 
 
 Report = Callable[[str, float], None]
@@ -52,9 +55,9 @@ def choose(
     device: torch.device,
     report: Report = lambda what, done: None,
 ) -> tuple[Choice, list[CurvePoint]]:
-    """Train every candidate on all but the newest tenth and return the one that serves that tenth best, and the curve.
+    """Train every candidate on all but the newest tenth; return the one to take, and the curve.
 
-    ``report(what, share done)`` is called now and then. A history too small to tell is learned in one pass. Raises
+    The best is taken, unless a cheaper one is about as good. ``report(what, share done)`` is called now and then. A history too small to tell is learned in one pass. Raises
     ``NonFiniteLoss``.
     """
     head, tail = pairs.split(1 - HELD_OUT)
@@ -77,7 +80,8 @@ def choose(
     def after_pass(number: int, learner: Learner) -> None:
         if number == 1:
             after_first.append(copy_of(learner))
-        if number in PASSES:
+        figures = list(found.values())
+        if number in PASSES and figures == sorted(figures):  # once it falls, more passes only overfit
             measure(Choice(number), learner, None)
 
     learn_passes(head, settings, max(PASSES), report, after_pass)
@@ -88,7 +92,16 @@ def choose(
         if found.get(Choice(1, epoch), 0.0) < found.get(Choice(1, epoch - 1), 0.0):
             report("mini-batches", 1.0)
             break  # from here on it only overfits
-    return max(found, key=found.__getitem__, default=Choice(passes=1)), points
+    return _cheapest_good(found), points
+
+
+def _cheapest_good(found: dict[Choice, float]) -> Choice:
+    """Return the candidate that none before it comes close to; ``found`` in order of cost."""
+    best = Choice(1)
+    for choice, figure in found.items():
+        if figure > (1 + WORTH_IT) * found[best]:
+            best = choice
+    return best
 
 
 def train(
