@@ -20,10 +20,24 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
     loop = RealLoop(tmp_path_factory.mktemp("loop"))
     try:
         loop.start_all()
+        _fill(loop)
         yield loop
     finally:
         codes = loop.stop()
     assert codes == {"faiss_server": 0, "recommender_server": 0, "incremental_training": 0}, loop.logs()
+
+
+def _fill(loop: RealLoop) -> None:
+    """Some events of others first, so that there is something to recommend, and wait until every store has it."""
+    likes = [
+        {"user_id": f"u{n}", "item_id": item, "type": "click"}
+        for n in range(12)
+        for item in ("casablanca", "vertigo", "alien", "psycho", "brazil", "dune", "heat")[n % 4 :]
+    ]
+    status, answer = loop.post("/v1/events", {"events": likes})
+    assert status == 202, answer
+    _wait_until_learned(loop, answer["receipts"][-1])
+    loop.wait(lambda: loop.get("/v1/status")[1]["trainer"]["report"]["settled"], "every store has all of it")
 
 
 def _examples() -> list[str]:
@@ -50,15 +64,6 @@ def _wait_until_learned(loop: RealLoop, receipt: str) -> None:
 def test_every_example_answers(loop: RealLoop) -> None:
     examples = _examples()
     assert len(examples) >= 9
-    # Some events of others first, so that there is something to recommend.
-    likes = [
-        {"user_id": f"u{n}", "item_id": item, "type": "click"}
-        for n in range(12)
-        for item in ("casablanca", "vertigo", "alien", "psycho", "brazil", "dune", "heat")[n % 4 :]
-    ]
-    status, answer = loop.post("/v1/events", {"events": likes})
-    assert status == 202, answer
-    _wait_until_learned(loop, answer["receipts"][-1])
     for example in examples:
         text = _curl(loop, example)
         if "/metrics" in example:
