@@ -22,7 +22,7 @@ from initial_training.loss import NonFiniteLoss
 from initial_training.pairs import Pairs
 from initial_training.selection import PASSES, choose, train
 from initial_training.settings import InitialTrainingSettings
-from models.events import PositiveRule
+from models.events import NEGATIVE_TYPES, PositiveRule
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.settings import check_or_exit, exit_with, load
@@ -150,7 +150,7 @@ def _train_and_hand_over(
         )
         trained = _train(history, pairs, model, options.seed, device)
         learner = trained.learner
-        _remember_the_rest(learner, history, pairs, settings)
+        _remember_the_rest(learner, history, PositiveRule(settings.positive_events))
         snapshots = next_generation(snapshot_root)
         write_first_snapshot(snapshots, learner, epoch)
         curve = snapshot_root / f"learning_curve-{snapshots.generation:06d}.csv"
@@ -212,11 +212,14 @@ class _Bars:
         self._progress.update(self._tasks[what], completed=done)
 
 
-def _remember_the_rest(learner: Learner, history: History, pairs: Pairs, settings: InitialTrainingSettings) -> None:
-    """Mark as seen what was consumed without being a positive, as the trainer does with such an event."""
-    rest = history.strengths(PositiveRule(settings.positive_events)) == 0
-    for user, item in zip(history.users[rest].tolist(), history.items[rest].tolist(), strict=True):
-        learner.mark_seen(learner.add_user(history.user_ids[user]), learner.add_item(history.item_ids[item]))
+def _remember_the_rest(learner: Learner, history: History, rule: PositiveRule) -> None:
+    """Mark as seen what was consumed without being a positive, and as hidden what was rejected, as the trainer does."""
+    rest = history.select(history.strengths(rule) == 0)
+    for user, item, kind in zip(rest.users.tolist(), rest.items.tolist(), rest.types.tolist(), strict=True):
+        user_row, item_row = learner.add_user(rest.user_ids[user]), learner.add_item(rest.item_ids[item])
+        learner.mark_seen(user_row, item_row)
+        if rest.type_names[kind] in NEGATIVE_TYPES:
+            learner.hide(user_row, item_row)
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def choose(
 ) -> tuple[Choice, list[CurvePoint]]:
     """Train every candidate on all but the newest tenth; return the one to take, and the curve.
 
-    The best is taken, unless a cheaper one is about as good. ``report(what, share done)`` is called now and then. A history too small to tell is learned in one pass. Raises
-    ``NonFiniteLoss``.
+    The best is taken, unless a cheaper one is about as good. A history too small to tell is learned in one pass.
+    ``report(what, share done)`` is called now and then. Raises ``NonFiniteLoss``.
     """
     head, tail = pairs.split(1 - HELD_OUT)
     points: list[CurvePoint] = []

@@ -80,6 +80,21 @@ def test_it_leaves_a_snapshot_a_curve_and_full_stores(places, world, capsys):
     assert "the trainer will" in capsys.readouterr().err
 
 
+def test_what_is_no_positive_is_remembered_as_seen_and_a_rejection_as_hidden(places, world, monkeypatch):
+    log = places / "log.csv"
+    kinds = ["view", "buy", "hide"]
+    rows = [f"{p.user_id},{p.item_id},{number},{kinds[number % 3]}" for number, p in enumerate(world)]
+    log.write_text("\n".join(["user,item,time,type", *rows]))
+    monkeypatch.setenv("POSITIVE_EVENTS", "buy:1.0")
+    assert main(["--data", str(log), "--columns", "user=user,item=item,time=time,type=type"]) == 0
+    learner = restored()
+    for number, positive in enumerate(world):
+        user, item = learner.users.row(positive.user_id), learner.items.row(positive.item_id)
+        assert learner.has_seen(user, item)
+        assert (item in learner.hidden(user)) == (kinds[number % 3] == "hide")
+    assert learner.events_learned == sum(number % 3 == 1 for number in range(len(world)))
+
+
 def test_training_anew_begins_a_new_generation_under_a_higher_epoch(places, world):
     log = write_log(places / "log.csv", world.split(0.2)[0])
     for generation in (1, 2):
