@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +21,9 @@ RECOMMENDER_PORT, INDEX_PORT = 8000, 8001
 EVALUATE_EVERY = 5
 # honcho itself kills what has not ended 5 s after it was told to.
 _STOP_TIMEOUT_S = 20.0
-_STARTED = re.compile(r"(\w+)\.\d+ started \(pid=")
+_START_TIMEOUT_S = 10.0
+_ENTRY = re.compile(r"^\w+:", re.MULTILINE)
+_STARTED = re.compile(r"(\w+)\.\d+ started \(pid=(\d+)\)")
 _STOPPED = re.compile(r"(\w+)\.\d+ stopped \(rc=(-?\d+)\)")
 
 
@@ -73,6 +77,7 @@ class Services:
     def __init__(self, env: Mapping[str, str], log: Path, procfile: Path = ROOT / "Procfile") -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
+        self._expected = len(_ENTRY.findall(procfile.read_text()))
         self._output: IO[bytes] = log.open("wb")
         # No .env file: what the demo runs must not depend on what lies about.
         command = [sys.executable, "-m", "honcho", "start", "--no-colour", "-e", os.devnull, "-f", str(procfile)]
@@ -92,15 +97,15 @@ class Services:
 
     def stop(self) -> dict[str, int | None]:
         """Tell them to end, wait, and return their exit codes by name; ``None``: it did not say. Safe to repeat."""
+        self._wait_for_start()
         if self._honcho.poll() is None:
             self._honcho.send_signal(signal.SIGTERM)
         try:
             self._honcho.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._honcho.kill()
-            self._honcho.wait()
+            self._kill()
         self._output.close()
-        codes: dict[str, int | None] = dict.fromkeys(_STARTED.findall(self._text()))
+        codes: dict[str, int | None] = {name: None for name, _ in _STARTED.findall(self._text())}
         codes.update({name: int(code) for name, code in _STOPPED.findall(self._text())})
         return codes
 
@@ -109,6 +114,21 @@ class Services:
         printed = self._text().splitlines()
         theirs = [line for line in printed if not names or any(f" {name}." in line for name in names)]
         return "\n".join(theirs[-lines:])
+
+    def _wait_for_start(self) -> None:
+        """Let honcho get all of them on their way: told to end before, it fails and leaves them behind."""
+        give_up_s = time.monotonic() + _START_TIMEOUT_S
+        while self._honcho.poll() is None and len(_STARTED.findall(self._text())) < self._expected:
+            if time.monotonic() > give_up_s:
+                return
+            time.sleep(0.02)
+
+    def _kill(self) -> None:
+        """End honcho and every process group that it named, by force."""
+        for group in [self._honcho.pid, *(int(pid) for _, pid in _STARTED.findall(self._text()))]:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        self._honcho.wait()
 
     def _text(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

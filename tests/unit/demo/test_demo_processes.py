@@ -57,6 +57,12 @@ def test_stopping_leaves_no_process_behind(tmp_path):
         os.kill(pid, 0)
 
 
+def test_stopping_at_once_leaves_no_process_behind_either(tmp_path):
+    for _ in range(3):
+        services, _ = started(tmp_path, "one: exec sleep 60\ntwo: exec sleep 60\n")
+        assert services.stop() == {"one": -signal.SIGTERM, "two": -signal.SIGTERM}
+
+
 def test_a_port_that_is_taken_is_named(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
