@@ -36,6 +36,7 @@ def main() -> int:
     """Run the trainer until SIGTERM or SIGINT; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m incremental_training", description=__doc__)
     parser.add_argument("--from-nothing", action="store_true", help="start without a snapshot, from the log alone")
+    parser.add_argument("--republish", action="store_true", help="publish everything anew, for stores that were lost")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     check_or_exit(os.environ, TrainerSettings, ModelSettings)
@@ -65,6 +66,7 @@ def main() -> int:
             model=model,
             owner=f"{socket.gethostname()}:{os.getpid()}",
             from_nothing=arguments.from_nothing,
+            republish=arguments.republish,
             clock=SystemClock(),
             metrics=RecordingMetrics(),
             failpoint=failpoint,

@@ -56,14 +56,16 @@ def start_trainer(
     model: ModelSettings,
     owner: str,
     from_nothing: bool,
+    republish: bool = False,
     clock: Clock,
     metrics: Metrics,
     failpoint: Callable[[str], None],
 ) -> Trainer:
     """Take the lease, load the newest snapshot, adopt it BEFORE anything is published, and return the trainer.
 
-    Its outbox holds what the snapshot's held; everything replayed from the log joins it. Raises ``LeaseHeld``,
-    ``NothingToStartFrom``, ``FingerprintMismatch``, ``RetentionGap``, ``StoreUnavailable``.
+    Its outbox holds what the snapshot's held; everything replayed from the log joins it. With ``republish`` it holds
+    everything and topic ``items`` is read from its beginning: that rebuilds stores that were lost.
+    Raises ``LeaseHeld``, ``NothingToStartFrom``, ``FingerprintMismatch``, ``RetentionGap``, ``StoreUnavailable``.
     """
     epoch = stores.users.acquire_lease(owner)
     failpoint("epoch_taken")
@@ -81,13 +83,13 @@ def start_trainer(
     failpoint("snapshot_loaded")
     snapshots.adopt(epoch)
     failpoint("snapshot_adopted")
-    positions = _positions(stores.log, snapshot)
+    positions = _positions(stores.log, snapshot, items_again=republish)
     _log.info("epoch %d goes on from snapshot (%d, %d) at %s", epoch, snapshot.epoch, snapshot.seq, positions)
 
     learner, intake = _restore(snapshot, settings, model)
     publisher = Publisher(
         learner,
-        Outbox.from_record(snapshot.records.get("outbox", {})),
+        Outbox.of_everything(learner) if republish else Outbox.from_record(snapshot.records.get("outbox", {})),
         users=stores.users,
         items=stores.items,
         index=stores.index,
@@ -139,13 +141,15 @@ def _restore(snapshot: SnapshotState, settings: TrainerSettings, model: ModelSet
     return learner, intake
 
 
-def _positions(log: EventLog, snapshot: SnapshotState) -> dict[TopicPartition, int]:
+def _positions(log: EventLog, snapshot: SnapshotState, *, items_again: bool) -> dict[TopicPartition, int]:
     """Where to read on, for every partition there is; one the snapshot does not know is read from its beginning."""
     stored = positions_of(snapshot.offsets)
     positions: dict[TopicPartition, int] = {}
     for topic in (USER_EVENTS, ITEMS):
         for place, begin in log.begin_offsets(topic).items():
             position = stored.get((place.topic, place.partition), 0)
+            if topic == ITEMS and items_again:
+                position = begin
             if begin > position and topic == USER_EVENTS:
                 raise RetentionGap(
                     f"{topic} partition {place.partition} begins at {begin}, the snapshot ends at {position}: "

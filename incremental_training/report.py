@@ -49,7 +49,7 @@ class Reporter:
                 "user_capacity": learner.user_capacity,
                 "item_capacity": learner.item_capacity,
                 "settled": self._publisher.settled,
-            "user_growths": learner.user_growths,
+                "user_growths": learner.user_growths,
                 "item_growths": learner.item_growths,
             }
         )

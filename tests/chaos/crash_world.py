@@ -122,7 +122,9 @@ class CrashWorld:
             log.append(ITEMS, [Entry(item.item_id, encode_item(item)) for item in records])
         log.close()
 
-    def start(self, failpoint: Callable[[str], None], batch_events: int | None = None) -> Trainer:
+    def start(
+        self, failpoint: Callable[[str], None], batch_events: int | None = None, *, republish: bool = False
+    ) -> Trainer:
         """Start a trainer on what lasts."""
         settings = replace(self.settings, batch_events=batch_events or self.settings.batch_events)
         log = FastLog(open_event_log(settings.events_url))
@@ -136,19 +138,22 @@ class CrashWorld:
             model=MODEL,
             owner="test",
             from_nothing=True,
+            republish=republish,
             clock=FastClock(),
             metrics=RecordingMetrics(),
             failpoint=failpoint,
         )
 
-    def run(self, failpoint: Callable[[str], None], batch_events: int | None = None) -> bool:
+    def run(
+        self, failpoint: Callable[[str], None], batch_events: int | None = None, *, republish: bool = False
+    ) -> bool:
         """Run a trainer until every store is exact, or it crashes; return whether it got there.
 
         Closing the connections and with them the lease is what the operating system does for a killed process.
         """
         self._last = None
         try:
-            trainer = self.start(failpoint, batch_events)
+            trainer = self.start(failpoint, batch_events, republish=republish)
             self._last = trainer
             trainer.run(lambda: self._done(trainer))
         except Crash:

@@ -76,3 +76,12 @@ def test_killed_while_events_still_come(uncrashed: dict[str, Any], tmp_path: Pat
         start = stop
     assert world.run(nothing_fails)
     _assert_same(world.contents(), uncrashed)
+
+
+def test_lost_stores_are_filled_again_by_republishing(uncrashed: dict[str, Any], tmp_path: Path) -> None:
+    world = _world(tmp_path)
+    assert world.run(nothing_fails)
+    for lost in (*tmp_path.glob("users*"), *tmp_path.glob("items*")):
+        lost.unlink()
+    assert world.run(nothing_fails, republish=True)
+    _assert_same(world.contents(), uncrashed)
