@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result["settings"] = {"warm": options.warm, "lag": options.lag, "seeds": options.seeds, **asdict(ModelSettings())}
     console.print(_table(result))
     plot = options.plot or Path("benchmarks/results") / f"stream_quality-{options.data.stem.split('.')[0]}.png"
-    draw_recall(plot, options.data.name, {name: runs[0].rank(name) <= 10 for name in ALL_METHODS})
+    title = f"{options.data.parent.name}/{options.data.name}"
+    draw_recall(plot, title, {name: runs[0].rank(name) <= 10 for name in ALL_METHODS})
     result["seconds"] = round(time.monotonic() - began, 1)
     console.print(f"plot: {plot}")
     text = json.dumps(result)

@@ -25,10 +25,8 @@ class GrowableArray:
     def __init__(self, capacity: int, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
         kind = np.dtype(dtype)
         row_bytes = kind.itemsize * int(np.prod(row_shape, dtype=np.int64))
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
-        reserved = mmap.mmap(-1, max(row_bytes, 1) * MAX_ROWS, flags=flags)
-        self._all: NDArray[Any] = np.frombuffer(reserved, dtype=kind, count=row_bytes // kind.itemsize * MAX_ROWS)
-        self._all = self._all.reshape(MAX_ROWS, *row_shape)
+        reserved = _reserve(row_bytes, MAX_ROWS, capacity)
+        self._all: NDArray[Any] = np.frombuffer(reserved, dtype=kind).reshape(-1, *row_shape)
         self.rows = self._all[:0]
         self.grow(capacity)
 
@@ -38,11 +36,22 @@ class GrowableArray:
         return len(self.rows)
 
     def grow(self, capacity: int) -> None:
-        """Raise the capacity; old rows keep their bits and their place. ``ValueError`` beyond ``MAX_ROWS``."""
-        if capacity > MAX_ROWS:
-            raise ValueError(f"a table can have {MAX_ROWS} rows, not {capacity}")
+        """Raise the capacity; old rows keep their bits and their place. ``ValueError`` beyond what was reserved."""
+        if capacity > len(self._all):
+            raise ValueError(f"a table can have {len(self._all)} rows, not {capacity}")
         if capacity > self.capacity:
             self.rows = self._all[:capacity]
+
+
+def _reserve(row_bytes: int, rows: int, least_rows: int) -> mmap.mmap:
+    """Reserve addresses for as many rows as the system allows (a limit on address space may forbid the most)."""
+    while True:
+        try:
+            return mmap.mmap(-1, row_bytes * rows, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+        except OSError:
+            if rows // 4 < max(least_rows, 1):
+                raise
+            rows //= 4
 
 
 def grown_capacity(capacity: int, needed: int) -> int:
