@@ -71,6 +71,8 @@ class Intake:
         # Per user row: partition and NEXT offset after his newest event.
         self._as_of: list[tuple[int, int]] = []
         self._changed_users: dict[int, None] = {}
+        # For whoever looks through the real index; no part of what is learned.
+        self.scored_users: deque[int] = deque(maxlen=20)
 
     def take(self, records: Sequence[Record]) -> list[DeadLetter]:
         """Learn from records of ``user_events``, in order; return those that are to be set aside.
@@ -142,7 +144,10 @@ class Intake:
             return False
         # Only who has an earlier positive can be recommended to by what he likes; it may still wait to be learned.
         self._stream.learn_waiting()
-        return self.learner.positives_of(user) > 0
+        if not self.learner.positives_of(user):
+            return False
+        self.scored_users.append(user)
+        return True
 
     def take_changed_users(self) -> dict[int, None]:
         """Return the rows of users with any event since last asked, and start anew."""

@@ -105,6 +105,7 @@ def start_trainer(
         intake=intake,
         publisher=publisher,
         items=stores.items,
+        index=stores.index,
         snapshots=snapshots,
         reporter=Reporter(intake, publisher, stores.log, clock=clock, metrics=metrics),
         positions=positions,

@@ -8,10 +8,22 @@ from typing import Any
 
 import msgspec
 
+from incremental_training.index_check import largest_difference
 from incremental_training.intake import Intake
+from models.evaluation import LIST_LENGTH
 from models.ranking import FEATURES
-from stores.ports import USER_EVENTS, Clock, EventLog, Metrics, StoreUnavailable, TopicPartition
+from stores.ports import USER_EVENTS, Clock, EventLog, ItemIndexWriter, Metrics, StoreUnavailable, TopicPartition
 from stores.publication import Publisher
+
+# Prequential figures and the gauges they go to.
+QUALITY = {
+    "recall1": "recall_at_1",
+    "recall5": "recall_at_5",
+    "recall10": "recall_at_10",
+    "recall20": "recall_at_20",
+    "ndcg10": "ndcg_at_10",
+    "mrr": "mrr",
+}
 
 
 class Reporter:
@@ -25,13 +37,22 @@ class Reporter:
         self._last_s = clock.monotonic_s()
         self._last_learned = intake.counters.events_learned
         self._per_s = 0.0
-        self._counted: dict[str, int] = {}
+        self._index_difference: float | None = None
+        # What was counted before this process began, a snapshot tells; the metrics of this process begin at nothing.
+        self._counted, self._counted_growths = self._counts(), self._growths()
         self._cached: dict[str, Any] = {}
 
     def snapshot_written(self, seconds: float) -> None:
         """Note that a snapshot was finished just now and how long it took to write."""
         self._snapshot_at_s = self._clock.monotonic_s()
         self._metrics.timing("snapshot_seconds", seconds)
+
+    def check_index(self, index: ItemIndexWriter) -> None:
+        """Compare scores of the index with the trainer's own; an index that does not answer is not compared."""
+        with suppress(StoreUnavailable, ValueError):
+            self._index_difference = largest_difference(self._intake.learner, index, self._intake.scored_users)
+        if self._index_difference is not None:
+            self._metrics.gauge("index_score_difference", self._index_difference)
 
     def report(self, positions: Mapping[TopicPartition, int]) -> dict[str, Any]:
         """Return counters, sizes and quality by name; JSON-able."""
@@ -77,22 +98,25 @@ class Reporter:
             "segments": evaluator.segments(),
             "not_above_popularity": evaluator.alarm(),
             "merge_weights": dict(zip(FEATURES, map(float, self._intake.learner.merge.weights), strict=True)),
+            "index_score_difference": self._index_difference,
             "outbox": {name: len(rows) for name, rows in vars(self._publisher.outbox).items()},
         }
         self._gauge(figures, totals, window)
         return figures
 
     def _gauge(self, figures: dict[str, Any], totals: dict[str, Any], window: dict[str, Any]) -> None:
-        metrics, learner = self._metrics, self._intake.learner
-        for name in ("events_seen", "events_learned", "non_positives", "repeats", "duplicates"):
-            value = getattr(self._intake.counters, name)
-            metrics.count("events_accepted" if name == "events_seen" else name, value - self._counted.get(name, value))
-            self._counted[name] = value
+        metrics, learner, evaluator = self._metrics, self._intake.learner, self._intake.evaluator
         for label, by_metric in (("total", totals), ("recent", window)):
-            for metric, name in (("recall10", "recall_at_10"), ("ndcg10", "ndcg_at_10")):
+            for metric, name in QUALITY.items():
                 for order, value in by_metric[metric].items():
                     metrics.gauge(name, value, order=order, window=label)
+            for order, value in by_metric["recall10"].items():
+                metrics.gauge("precision_at_10", value / LIST_LENGTH, order=order, window=label)
+        metrics.gauge("coverage_at_10", figures["coverage10"], order="served", window="total")
+        metrics.gauge("coverage_at_10", evaluator.coverage10(window=True), order="served", window="recent")
         metrics.gauge("events_scored", figures["scored"], window="total")
+        for segment, values in figures["segments"].items():
+            metrics.gauge("recall_at_10_by_segment", values["recall10"], order="served", segment=segment)
         metrics.gauge("served_below_popularity", float(figures["not_above_popularity"]))
         for side, size, capacity in (
             ("user", len(learner.users), learner.user_capacity),
@@ -103,7 +127,34 @@ class Reporter:
         metrics.gauge("lag_events", figures["lag"])
         metrics.gauge("epoch", figures["epoch"])
         metrics.gauge("snapshot_age_seconds", figures["snapshot_age_s"])
-        for store, rows in figures["outbox"].items():
-            metrics.gauge("outbox_rows", rows, store=store)
+        outbox = figures["outbox"]
+        metrics.gauge("outbox_rows", outbox["users"], store="users")
+        metrics.gauge("outbox_rows", outbox["items"] + outbox["background"], store="index")
+        metrics.gauge("outbox_rows", outbox["edges"], store="items")
         for feature, weight in figures["merge_weights"].items():
             metrics.gauge("merge_weight", weight, feature=feature)
+        self._count()
+
+    def _count(self) -> None:
+        """Pass on how much every counter rose since the last time."""
+        counts = self._counts()
+        for name, value in counts.items():
+            self._metrics.count(name, value - self._counted[name])
+        for side, value in self._growths().items():
+            self._metrics.count("table_growths", value - self._counted_growths[side], side=side)
+        self._counted, self._counted_growths = counts, self._growths()
+
+    def _counts(self) -> dict[str, int]:
+        counters = self._intake.counters
+        return {
+            "events_accepted": counters.events_seen,
+            "events_learned": counters.events_learned,
+            "non_positives": counters.non_positives,
+            "repeats": counters.repeats,
+            "duplicates": counters.duplicates,
+            "late_events": counters.late,
+            "future_events": counters.future,
+        }
+
+    def _growths(self) -> dict[str, int]:
+        return {"user": self._intake.learner.user_growths, "item": self._intake.learner.item_growths}

@@ -17,6 +17,7 @@ from stores.ports import (
     Clock,
     DeadLetter,
     EventLog,
+    ItemIndexWriter,
     ItemWriter,
     Metrics,
     Record,
@@ -28,6 +29,8 @@ from stores.publication import Publisher, nothing_fails
 # Time between flushes while only rows wait that need not go out at once, and while nothing waits at all.
 CALM_S = 0.1
 REPORT_S = 1.0
+# Time between two looks through the real index.
+INDEX_CHECK_S = 10.0
 # With so many item records that the item store has not taken, no further ones are read: memory is bounded.
 MOST_ITEMS_WAITING = 50_000
 
@@ -48,6 +51,7 @@ class Trainer:
         intake: Intake,
         publisher: Publisher,
         items: ItemWriter,
+        index: ItemIndexWriter,
         snapshots: SnapshotStore,
         reporter: Reporter,
         positions: dict[TopicPartition, int],
@@ -58,15 +62,17 @@ class Trainer:
         failpoint: Callable[[str], None] = nothing_fails,
     ) -> None:
         self.positions = positions
-        self._log, self._items, self._snapshots = log, items, snapshots
+        self._log, self._items, self._index, self._snapshots = log, items, index, snapshots
         self._intake, self._publisher, self._reporter = intake, publisher, reporter
         self._settings, self._fingerprint = settings, fingerprint
         self._clock, self._metrics, self._failpoint = clock, metrics, failpoint
         self._flush_interval_s = settings.flush_interval_ms / 1000
-        self._flushed_at_s = self._snapshot_at_s = clock.monotonic_s()
+        self._flushed_at_s = self._snapshot_at_s = self._index_checked_at_s = clock.monotonic_s()
         self._events_since_snapshot = 0
         self._writing: threading.Thread | None = None
         self._write_error: BaseException | None = None
+        # Of the events learned and not yet in every store.
+        self._oldest_arrival_s: float | None = None
         self._items_waiting: list[Item] = []
         self._items_read = {place: offset for place, offset in positions.items() if place.topic == ITEMS}
 
@@ -117,11 +123,15 @@ class Trainer:
         letters = self._intake.take(events) + self._take_item_records(records)
         if letters:
             self._log.set_aside(letters)
+            for letter in letters:
+                self._metrics.count("dead_letters", reason=letter.reason)
             self._failpoint("dead_letters_kept")
         self._intake.refuse_too_many_bad()
         for record in events:
             self.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
         self._events_since_snapshot += len(events)
+        if events and self._oldest_arrival_s is None:
+            self._oldest_arrival_s = events[0].arrival_s
         self._publisher.collect(self._intake.take_changed_users())
         self._metrics.timing("learn_seconds", self._clock.monotonic_s() - started_s)
         self._failpoint("learned")
@@ -168,8 +178,14 @@ class Trainer:
         learned = {place.partition: offset for place, offset in self.positions.items() if place.topic == USER_EVENTS}
         self._publisher.flush(learned, lambda: self._reporter.report(self.positions), idle=idle)
         self._flushed_at_s = self._clock.monotonic_s()
+        if self._oldest_arrival_s is not None and self._publisher.published == learned:
+            self._metrics.timing("learned_freshness_seconds", self._clock.now_s() - self._oldest_arrival_s)
+            self._oldest_arrival_s = None
         self._log.commit(self.positions)
         self._failpoint("committed")
+        if self._flushed_at_s - self._index_checked_at_s >= INDEX_CHECK_S and self._intake.scored_users:
+            self._index_checked_at_s = self._flushed_at_s
+            self._reporter.check_index(self._index)
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from models.events import NEGATIVE_TYPES, PositiveRule
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.settings import check_or_exit, exit_with, load
-from stores.adapters import open_event_log, open_index_writer, open_item_writer, open_user_writer
+from stores.adapters import open_event_log, open_item_writer, open_user_writer
 from stores.clock import SystemClock
 from stores.history import ColumnMap, History, HistoryError, load_history
 from stores.ports import LeaseHeld, StaleEpoch, StoreUnavailable
@@ -159,11 +159,13 @@ def _train_and_hand_over(
             learner, history.catalogue, stores, epoch=epoch, clock=SystemClock(), metrics=RecordingMetrics()
         )
     finally:
-        for store in (stores.index, stores.items, stores.users, stores.log):
+        for store in (stores.items, stores.users, stores.log):
             store.close()
     _console.print(f"chosen: {trained.choice}; {len(learner.users):,} users, {len(learner.items):,} items")
     _console.print(f"snapshot: {snapshots.directory}; learning curve: {curve} and {picture.name}")
-    _console.print("published" if complete else "published, but for what a store did not take: the trainer will")
+    _console.print(
+        "published; the trainer gives the index its table" if complete else "not all is published: the trainer will"
+    )
     _console.print(f"done in {time.monotonic() - started_s:.0f} s")
     return 0
 
@@ -174,7 +176,6 @@ def _open_stores(settings: InitialTrainingSettings) -> Stores:
         log=open_event_log(settings.events_url, timeout_s=timeout_s),
         users=open_user_writer(settings.users_url, timeout_s=timeout_s),
         items=open_item_writer(settings.items_url, timeout_s=timeout_s),
-        index=open_index_writer(settings.index_url, timeout_s=timeout_s),
     )
 
 

@@ -14,7 +14,6 @@ from stores.ports import (
     Clock,
     Entry,
     EventLog,
-    ItemIndexWriter,
     ItemWriter,
     Metrics,
     UserWriter,
@@ -34,7 +33,6 @@ class Stores:
     log: EventLog
     users: UserWriter
     items: ItemWriter
-    index: ItemIndexWriter
 
 
 def next_generation(root: Path) -> SnapshotStore:
@@ -73,7 +71,7 @@ def write_first_snapshot(snapshots: SnapshotStore, learner: Learner, epoch: int)
 def publish(
     learner: Learner, catalogue: Mapping[str, Item], stores: Stores, *, epoch: int, clock: Clock, metrics: Metrics
 ) -> bool:
-    """Publish metadata (to topic ``items`` and the item store), users, popular lists, edges and the index's table.
+    """Publish metadata (to topic ``items`` and the item store), users, popular lists and edges.
 
     Returns whether every store has everything; what is missing is left to the trainer. Safe to repeat, but for the
     records of topic ``items``, of which the last per item counts. Raises ``StoreUnavailable`` for the log and the item
@@ -89,7 +87,8 @@ def publish(
         Outbox.of_everything(learner),
         users=stores.users,
         items=stores.items,
-        index=stores.index,
+        # The trainer begins with giving the index the whole table, whenever its server comes up.
+        index=None,
         epoch=epoch,
         seq=0,
         as_of=lambda user: {},
@@ -98,8 +97,7 @@ def publish(
     )
     deadline_s = clock.monotonic_s() + PUBLISH_TIMEOUT_S
     publisher.flush({}, dict, idle=True)
-    # Nobody waits for the index: its server is often started later, and the trainer gives it the whole table.
     while (publisher.outbox.users or publisher.outbox.edges) and clock.monotonic_s() < deadline_s:
         clock.sleep(PAUSE_S)
         publisher.flush({}, dict, idle=True)
-    return not any(vars(publisher.outbox).values()) and not publisher.urgent
+    return not (publisher.outbox.users or publisher.outbox.edges)

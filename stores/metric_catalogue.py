@@ -79,12 +79,6 @@ _DECLARED = (
     _gauge("served_below_popularity", "bool", TRAINER, "1 while the served order does not beat decayed popularity."),
     _gauge("index_score_difference", "score", TRAINER, "Largest difference of a sampled score, index against trainer."),
     _gauge("merge_weight", "weight", TRAINER, "Learned merge weight of a feature.", "feature"),
-    _gauge("random_item_logit", "score", TRAINER, "Mean score of random items; drifts when learning collapses."),
-    _gauge("embedding_norm", "norm", TRAINER, "Mean norm of the embeddings of one side.", "side"),
-    _counter("online_shown", "items", TRAINER, "Items shown, by source of the answer.", "source"),
-    _counter(
-        "online_hits", "items", TRAINER, "Shown items with a later positive, by source and place.", "source", "place"
-    ),
     # The trainer's state.
     _gauge("table_size", "rows", TRAINER, "Rows used.", "side"),
     _gauge("table_capacity", "rows", TRAINER, "Rows allocated.", "side"),
@@ -93,7 +87,6 @@ _DECLARED = (
     _gauge("epoch", "epoch", TRAINER, "Fencing number of the running trainer."),
     _gauge("outbox_rows", "rows", TRAINER, "Rows changed and not yet acknowledged by a store.", "store"),
     _gauge("snapshot_age_seconds", "seconds", TRAINER, "Time since the newest snapshot was finished."),
-    _gauge("snapshot_bytes", "bytes", TRAINER, "Size of the newest snapshot."),
     _timing("snapshot_seconds", TRAINER, "Writing one snapshot."),
     _timing("learn_seconds", TRAINER, "Learning one batch of events.", alias="training_time"),
     _timing("flush_seconds", TRAINER, "One flush, all stores."),

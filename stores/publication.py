@@ -44,6 +44,12 @@ SMALL_SLICE, LARGE_SLICE = 256, 5_000
 # After a failure a store is left alone for a while, longer each time.
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
+WRITE_SECONDS = {
+    "users": "users_write_seconds",
+    "items": "items_write_seconds",
+    "index": "index_write_seconds",
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +95,7 @@ class _Store:
 
 
 class Publisher:
-    """Carries an outbox to the stores, under one epoch.
+    """Carries an outbox to the stores, under one epoch; without an index, to the others.
 
     The index holds rows in table order; it gets the whole table at the start of an epoch and after every gap, and only
     changed rows in between. ``as_of`` tells, per user row, the learned offset per partition.
@@ -102,7 +108,7 @@ class Publisher:
         *,
         users: UserWriter,
         items: ItemWriter,
-        index: ItemIndexWriter,
+        index: ItemIndexWriter | None,
         epoch: int,
         seq: int,
         as_of: Callable[[int], dict[int, int]],
@@ -177,7 +183,8 @@ class Publisher:
         slow = settling or started_s - self._last_slow_s >= SLOW_S
         users_done = self._attempt("users", self._publish_users)
         self._failpoint("users_published")
-        index_done = self._attempt("index", lambda: self._publish_items(slow, idle))
+        index = self._index
+        index_done = index is None or self._attempt("index", lambda: self._publish_items(index, slow, idle))
         self._failpoint("index_published")
         if slow:
             self._last_slow_s = started_s
@@ -209,7 +216,7 @@ class Publisher:
         if store.failures:
             _log.info("%s is back after %d failures", name, store.failures)
         store.failures = 0
-        self._metrics.timing(f"{name}_write_seconds", self._clock.monotonic_s() - started_s)
+        self._metrics.timing(WRITE_SECONDS[name], self._clock.monotonic_s() - started_s)
         return True
 
     def _publish_users(self) -> None:
@@ -234,10 +241,10 @@ class Publisher:
 
     # --- the index --------------------------------------------------------------------------------------------------
 
-    def _publish_items(self, slow: bool, idle: bool) -> None:
+    def _publish_items(self, index: ItemIndexWriter, slow: bool, idle: bool) -> None:
         try:
             if self._index_seq is not None:
-                self._update_index(slow, idle)
+                self._update_index(index, slow, idle)
                 return
         except Gap as gap:
             _log.info("the index needs the whole table: %s", gap)
@@ -246,17 +253,17 @@ class Publisher:
             self._index_seq = None
             raise
         self._index_seq = None
-        self._replace_index()
+        self._replace_index(index)
 
-    def _replace_index(self) -> None:
-        status = self._index.replace(self._rows(np.arange(len(self._learner.items))), Stamp(self.epoch, 0, self.seq))
+    def _replace_index(self, index: ItemIndexWriter) -> None:
+        status = index.replace(self._rows(np.arange(len(self._learner.items))), Stamp(self.epoch, 0, self.seq))
         self._index_rows = status.rows
         self._index_seq = self.seq
         self.outbox.items.clear()
         self.outbox.background.clear()
         self._popularity = self._learner.popularity_columns().tobytes()
 
-    def _update_index(self, slow: bool, idle: bool) -> None:
+    def _update_index(self, index: ItemIndexWriter, slow: bool, idle: bool) -> None:
         box, size = self.outbox, len(self._learner.items)
         now_s = self._clock.monotonic_s()
         background = self._due_background(now_s, idle)
@@ -264,7 +271,7 @@ class Publisher:
         rows = dict.fromkeys([*range(self._index_rows, size), *box.items, *background])
         if rows:
             chosen = list(rows)
-            self._index_seq = self._index.upsert(self._rows(np.array(chosen)), self._stamp()).seq
+            self._index_seq = index.upsert(self._rows(np.array(chosen)), self._stamp()).seq
             self._index_rows = size
             _acknowledge(box.items, list(box.items))
             _acknowledge(box.background, chosen)
@@ -273,11 +280,11 @@ class Publisher:
             return
         columns = self._learner.popularity_columns()
         if columns.tobytes() != self._popularity:
-            self._index_seq = self._index.set_popularity(columns, self._stamp()).seq
+            self._index_seq = index.set_popularity(columns, self._stamp()).seq
             self._popularity = columns.tobytes()
         elif not rows:
             # Nothing to say, so nothing would tell that the index was restarted and is empty.
-            status = self._index.status()
+            status = index.status()
             if (status.epoch, status.seq) != (self.epoch, self._index_seq):
                 raise Gap(f"it stands at ({status.epoch}, {status.seq}) in boot {status.boot_id}")
 

@@ -35,6 +35,17 @@ def test_every_metric_in_use_is_declared() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_every_declared_metric_is_recorded_somewhere() -> None:
+    written = {
+        node.value
+        for path in files(*ROOMS)
+        if path.name != "metric_catalogue.py"
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert set(CATALOGUE) <= written, sorted(set(CATALOGUE) - written)
+
+
 def test_every_environment_name_is_a_declared_setting() -> None:
     # A name read past the settings would be a setting that nobody can find; FAILPOINT is for tests alone.
     read = set()
