@@ -24,9 +24,9 @@ class GrowableArray:
 
     def __init__(self, capacity: int, row_shape: tuple[int, ...], dtype: DTypeLike) -> None:
         kind = np.dtype(dtype)
-        row_bytes = kind.itemsize * int(np.prod(row_shape, dtype=np.int64))
-        reserved = _reserve(row_bytes, MAX_ROWS, capacity)
-        self._all: NDArray[Any] = np.frombuffer(reserved, dtype=kind).reshape(-1, *row_shape)
+        width = int(np.prod(row_shape, dtype=np.int64))  # 0 for a table of no columns, which still counts its rows
+        reserved, rows = _reserve(max(kind.itemsize * width, 1), MAX_ROWS, capacity)
+        self._all: NDArray[Any] = np.frombuffer(reserved, kind, count=rows * width).reshape(rows, *row_shape)
         self.rows = self._all[:0]
         self.grow(capacity)
 
@@ -43,11 +43,11 @@ class GrowableArray:
             self.rows = self._all[:capacity]
 
 
-def _reserve(row_bytes: int, rows: int, least_rows: int) -> mmap.mmap:
+def _reserve(row_bytes: int, rows: int, least_rows: int) -> tuple[mmap.mmap, int]:
     """Reserve addresses for as many rows as the system allows (a limit on address space may forbid the most)."""
     while True:
         try:
-            return mmap.mmap(-1, row_bytes * rows, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+            return mmap.mmap(-1, row_bytes * rows, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE), rows
         except OSError:
             if rows // 4 < max(least_rows, 1):
                 raise
