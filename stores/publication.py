@@ -41,6 +41,9 @@ SLOW_S = 1.0
 SETTLE_AFTER_S = 2.0
 # The least and the most rows of a kind in one message: neither a message per row nor one that takes long to answer.
 SMALL_SLICE, LARGE_SLICE = 256, 5_000
+# Of a user's newest items so many are looked at for changed edges: ten before each positive of one flush. What a longer
+# burst changed besides is found when everything is made exact.
+EDGES_PER_USER = 25
 # After a failure a store is left alone for a while, longer each time.
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -149,9 +152,9 @@ class Publisher:
         box.users.update(dict.fromkeys(users))
         if users_seen:
             box.users.update(users_seen)
-        # A positive changes the edges of itself and of the user's items before it, both ways.
+        # A positive changes the edges of itself and of the ten items before it, both ways.
         for user in users:
-            box.edges.update(dict.fromkeys(self._learner.recent(user).tolist()))
+            box.edges.update(dict.fromkeys(self._learner.recent(user, EDGES_PER_USER).tolist()))
         if positives or users or users_seen:
             self._unsettled = True
             self._settle_from = 0
