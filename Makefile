@@ -11,7 +11,7 @@ DATA ?=
 RATE ?=
 ONCE ?=
 
-.PHONY: help install test lint docs demo reset clean
+.PHONY: help install test lint docs quality demo reset clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ lint: $(VENV)/installed-dev ## mend what ruff can mend, then check types
 
 docs: $(VENV)/installed ## regenerate the settings table and the metrics page
 	$(BIN)/python -m docs.generate
+
+quality: $(VENV)/installed ## measure what docs/quality.md shows: DATA=<folder of the three streams>, about an hour
+	$(BIN)/python -m benchmarks.quality_page $(if $(DATA),--data "$(DATA)")
 
 demo: $(VENV)/installed ## the whole loop on this machine: ONCE=1 ends by itself, DATA=<folder or file>, RATE=<events/s>
 	$(BIN)/python -m demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(if $(RATE),--rate "$(RATE)")
