@@ -95,7 +95,7 @@ def by_factors(users: NDArray[Any], items: NDArray[Any], biases: NDArray[Any] | 
 
 def train_shipped(data: LeaveOneOut, factors: int, seed: int, device: torch.device) -> Scorer:
     """Train what initial training uses for pairs without order."""
-    learned = factorise(data.users, data.items, data.shape, Recipe.of(factors), seed=seed, device=device)
+    learned = factorise(data.users, data.items, data.shape, Recipe(factors), seed=seed, device=device)
     return by_factors(learned.users, learned.items, learned.biases)
 
 

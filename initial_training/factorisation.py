@@ -9,8 +9,8 @@ the time. Sweeps are PyTorch, on a GPU when there is one; the descent is sequent
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from initial_training.loss import refuse_non_finite
 from models.compiled import compiled
 from models.learning_kernel import softmax_gradient
+
+# Beyond this dimension one model overfits; two smaller ones, whose mean is one inner product too, do not.
+LARGEST_PART = 128
 
 Rows = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -45,10 +48,11 @@ class Recipe:
     l2: float = 0.008
     negatives: int = 16
 
-    @classmethod
-    def of(cls, dimension: int) -> Recipe:
-        """Return the recipe for a dimension: beyond 128 the descent overfits what the sweeps found."""
-        return cls(dimension, epochs=24 if dimension <= 128 else 0)
+    @property
+    def parts(self) -> list[int]:
+        """Return the dimensions of the models that are trained side by side."""
+        whole, rest = divmod(self.dimension, LARGEST_PART)
+        return [LARGEST_PART] * whole + ([rest] if rest else [])
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,16 @@ class Factors:
     users: Floats
     items: Floats
     biases: Floats
+
+    @classmethod
+    def mean(cls, parts: Sequence[Factors]) -> Factors:
+        """Return factors whose score is the mean of the scores of these."""
+        scale = np.float32(1 / math.sqrt(len(parts)))
+        return cls(
+            np.hstack([scale * part.users for part in parts]),
+            np.hstack([scale * part.items for part in parts]),
+            np.mean([part.biases for part in parts], axis=0),
+        )
 
     def scores(self, users: NDArray[np.integer]) -> Floats:
         """Return the scores of all items for these users, (n, items)."""
@@ -89,33 +103,42 @@ def factorise(
 
     The result depends on the arguments alone. Raises ``NonFiniteLoss``.
     """
-    total = recipe.sweeps + recipe.epochs
+    parts: list[Factors] = []
+    steps = recipe.sweeps + recipe.epochs
+    total = steps * len(recipe.parts)
+    for number, dimension in enumerate(recipe.parts):
+        one = replace(recipe, dimension=dimension)
+        for done, (step, loss, learned) in enumerate(_train_part(users, items, shape, one, seed + number, device), 1):
+            refuse_non_finite(f"{step} {done}", loss)
+            on_progress(Progress(step, number * steps + done, total, loss, Factors.mean([*parts, learned])))
+        parts.append(learned)
+    return Factors.mean(parts)
+
+
+def _train_part(
+    users: Rows, items: Rows, shape: tuple[int, int], recipe: Recipe, seed: int, device: torch.device
+) -> Iterator[tuple[str, float, Factors]]:
+    """Yield (what was done, mean loss, what is learned so far) after each sweep and epoch."""
+    scale = np.float32(math.sqrt(recipe.sharpness))
     learned = Factors(*_start(shape, recipe, seed), np.zeros(shape[1], np.float32))
-    for sweep, (loss, x, y) in enumerate(_sweep(users, items, learned, recipe, device), start=1):
-        scale = np.float32(math.sqrt(recipe.sharpness))
+    for loss, x, y in _sweep(users, items, learned, recipe, device):
         learned = Factors(scale * x, scale * y, learned.biases)
-        refuse_non_finite(f"sweep {sweep}", loss)
-        on_progress(Progress("sweep", sweep, total, loss, learned))
+        yield "sweep", loss, learned
     generator = np.random.default_rng(seed)
-    rows, columns = users.astype(np.int32), items.astype(np.int32)
     for epoch in range(recipe.epochs):
-        order = generator.permutation(len(rows))
-        rate = recipe.rate * (1 - epoch / recipe.epochs)
         loss = _descend(
-            rows,
-            columns,
-            order,
+            users,
+            items,
+            generator.permutation(len(users)),
             generator.integers(2**63, size=1, dtype=np.uint64),
             learned.users,
             learned.items,
             learned.biases,
             recipe.negatives,
-            np.float32(rate),
+            np.float32(recipe.rate * (1 - epoch / recipe.epochs)),
             np.float32(recipe.l2),
         )
-        refuse_non_finite(f"epoch {epoch + 1}", loss)
-        on_progress(Progress("epoch", recipe.sweeps + epoch + 1, total, loss, learned))
-    return learned
+        yield "epoch", loss, learned
 
 
 def _start(shape: tuple[int, int], recipe: Recipe, seed: int) -> tuple[Floats, Floats]:

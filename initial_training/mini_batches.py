@@ -1,8 +1,8 @@
 """Mini-batch training of GMF with its context, in PyTorch: on a GPU when there is one.
 
 It goes on from a learner that has streamed the history once, whose memories (popularity, transitions, merge, seen)
-stay as they are: events are drawn in random order, each with the context it had, and embeddings move by Adagrad on the
-learner's own accumulators. Batches in the order of a bursty stream would lose quality or diverge.
+stay as they are: events are drawn in random order, each with the context it had, and embeddings move by Adagrad that
+starts from the learner's accumulators. Batches in the order of a bursty stream would lose quality or diverge.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def mini_batch_epochs(
                     optimizer.step()
             total += float(losses.detach().sum())
         refuse_non_finite(f"epoch {epoch}", total / len(users))
-        _give_back(model, optimizers[0], learner)
+        _give_back(model, learner)
         yield total / len(users)
 
 
@@ -127,9 +127,9 @@ def _optimizers(model: GMF, learner: Learner, device: torch.device) -> list[torc
     return [adagrad, biases]
 
 
-def _give_back(model: GMF, adagrad: torch.optim.Optimizer, learner: Learner) -> None:
+def _give_back(model: GMF, learner: Learner) -> None:
+    # Accumulators stay what streaming left: those of summed gradients would slow down the stream that follows.
     assert model.item_biases is not None
-    for weight, embeddings, accumulators in _tables(model, learner):
+    for weight, embeddings, _ in _tables(model, learner):
         embeddings[:] = weight.detach().cpu().numpy()
-        accumulators[:] = adagrad.state[weight]["sum"].mean(1).cpu().numpy()
     learner.biases()[:] = model.item_biases.weight.detach().squeeze(1).cpu().numpy()

@@ -29,6 +29,8 @@ LEAST_SCORED, MOST_SCORED = 50, 5_000
 MERGE_SCORED = 4_000
 # What goes through the history more often must be better by this share: less is within the noise of one tail.
 WORTH_IT = 0.01
+# Mini-batches must be much better: of what they gain on the tail, the stream that follows keeps less than of passes.
+MINI_BATCHES_WORTH_IT = 0.03
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _cheapest_good(found: dict[Choice, float]) -> Choice:
     """Return the candidate that none before it comes close to; ``found`` in order of cost."""
     best = Choice(1)
     for choice, figure in found.items():
-        if figure > (1 + WORTH_IT) * found[best]:
+        if figure > (1 + (MINI_BATCHES_WORTH_IT if choice.epochs else WORTH_IT)) * found[best]:
             best = choice
     return best
 

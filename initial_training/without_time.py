@@ -36,7 +36,7 @@ def choose_recipe(
 
     Raises ``NonFiniteLoss``.
     """
-    full = Recipe.of(settings.dimension)
+    full = Recipe(settings.dimension)
     head, tail = pairs.shuffled(seed).split(1 - HELD_OUT)
     remembering = learn_passes(head, settings, 1, report, merge_scored=1)
     points: list[CurvePoint] = []
@@ -53,7 +53,7 @@ def choose_recipe(
             if not measured:
                 points.insert(0, popularity_point(evaluator))
             if evaluator.scored >= LEAST_SCORED:
-                measured.append((ndcg, progress.done - full.sweeps, learner.merge))
+                measured.append((ndcg, full.epochs if progress.step == "epoch" else 0, learner.merge))
         name = "least squares" if progress.step == "sweep" else "descent"
         points.append(CurvePoint(name, progress.done, progress.loss, recall, ndcg))
 

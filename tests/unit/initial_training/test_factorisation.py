@@ -70,6 +70,23 @@ def test_the_result_depends_on_the_arguments_alone():
     assert (first.users != other.users).any()
 
 
+def test_a_large_dimension_is_the_mean_of_smaller_models():
+    users, items, shape, _ = planted()
+    large = replace(SMALL, dimension=140, sweeps=1, epochs=1)
+    assert large.parts == [128, 12]
+    done: list[int] = []
+    factors = factorise(users, items, shape, large, seed=0, device=CPU, on_progress=lambda one: done.append(one.done))
+    parts = [
+        factorise(users, items, shape, replace(large, dimension=part), seed=seed, device=CPU)
+        for seed, part in enumerate(large.parts)
+    ]
+    everyone = np.arange(shape[0])
+    np.testing.assert_allclose(
+        factors.scores(everyone), np.mean([part.scores(everyone) for part in parts], axis=0), atol=1e-4
+    )
+    assert factors.users.shape == (shape[0], 140) and done == [1, 2, 3, 4]
+
+
 def test_divergence_is_refused():
     users, items, shape, _ = planted()
     with pytest.raises(NonFiniteLoss, match="epoch"):
