@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.recall_plot import draw_recall
 from benchmarks.stream import Stream, read_stream
 from benchmarks.stream_run import ALL_METHODS, Run, learning_rate, run
-from benchmarks.uncertainty import interval, paired_p_value, user_means
+from benchmarks.uncertainty import intervals, paired_p_value
 from models.evaluation import METRICS, metrics_of, segments_of
 from models.model_settings import ModelSettings
 from stores.history import HistoryError
@@ -93,15 +93,24 @@ def figures(stream: Stream, scored: NDArray[np.int64], runs: Sequence[Run]) -> d
     user_before, item_before = runs[0].user_positives, runs[0].item_positives
     early = stream.in_first_half()[scored]
     tenths = [round(float(part.mean()), 4) for part in np.array_split(served, 10) if len(part)]
-    intervals = {name: _rounded(interval(user_means(values, users))) for name, values in hits.items()}
+    rivals = [name for name in ALL_METHODS if name != "served"]
+    columns = [*(hits[name] for name in ALL_METHODS), *(served - hits[name] for name in rivals)]
+    bounds = [_rounded(bound) for bound in intervals(np.stack(columns, axis=1), users)]
     return {
         **{
             metric: {name: round(float(metrics[name][:, column].mean()), 4) for name in ALL_METHODS}
             for column, metric in enumerate(METRICS)
         },
         "precision10": round(float(served.mean()) / 10, 5),
-        "recall10_interval": intervals,
-        "served_minus": {name: _difference(served - hits[name], users) for name in ALL_METHODS if name != "served"},
+        "recall10_interval": dict(zip(ALL_METHODS, bounds, strict=False)),
+        "served_minus": {
+            name: {
+                "mean": round(float((served - hits[name]).mean()), 4),
+                "interval": bound,
+                "p": round(paired_p_value(served - hits[name], users), 4),
+            }
+            for name, bound in zip(rivals, bounds[len(ALL_METHODS) :], strict=True)
+        },
         "recall10_by_seed": [round(float((run.rank("served") <= 10).mean()), 4) for run in runs],
         "new_user_recall10": [_mean(served[user_before == nth - 1]) for nth in range(2, 7)],
         "new_item_recall10": {
@@ -123,14 +132,6 @@ def figures(stream: Stream, scored: NDArray[np.int64], runs: Sequence[Run]) -> d
         "merge_weights": _rounded(np.mean([run.merge_weights for run in runs], axis=0).tolist()),
         "random_logits": _rounded(np.mean([run.random_logits for run in runs], axis=0).tolist()),
         "initial_training": [run.initial_training for run in runs],
-    }
-
-
-def _difference(differences: NDArray[np.float64], users: NDArray[np.int32]) -> dict[str, Any]:
-    return {
-        "mean": round(float(differences.mean()), 4),
-        "interval": _rounded(interval(user_means(differences, users))),
-        "p": round(paired_p_value(differences, users), 4),
     }
 
 

@@ -8,25 +8,20 @@ from numpy.typing import NDArray
 RESAMPLES = 1000
 
 
-def user_means(values: NDArray[np.float64], users: NDArray[np.int32], seed: int = 0) -> NDArray[np.float64]:
-    """Return the mean of ``values`` (n,) in each of ``RESAMPLES`` bootstrap samples of users.
+def intervals(values: NDArray[np.float64], users: NDArray[np.int32], seed: int = 0) -> list[tuple[float, float]]:
+    """Return the 95 % percentile interval of the mean of each column of ``values`` (n, m), bootstrapped over users.
 
     Each user counts Poisson(1) times, which approaches drawing users with replacement as their number grows.
     """
     _, blocks = np.unique(users, return_inverse=True)
-    sums, counts = np.bincount(blocks, weights=values), np.bincount(blocks)
+    sums = np.stack([np.bincount(blocks, weights=column) for column in values.T], axis=1)
+    counts = np.bincount(blocks)
     rng = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
+    means = np.empty((RESAMPLES, values.shape[1]))
     for sample in range(RESAMPLES):
         times = rng.poisson(1.0, len(sums))
         means[sample] = times @ sums / max(int(times @ counts), 1)
-    return means
-
-
-def interval(means: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % percentile interval."""
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    return [(float(low), float(high)) for low, high in np.percentile(means, [2.5, 97.5], axis=0).T]
 
 
 def paired_p_value(differences: NDArray[np.float64], users: NDArray[np.int32], seed: int = 0) -> float:

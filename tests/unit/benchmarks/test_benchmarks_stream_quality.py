@@ -10,7 +10,7 @@ from benchmarks.published_vectors import PublishedVectors
 from benchmarks.stream import read_stream
 from benchmarks.stream_quality import main
 from benchmarks.stream_run import ALL_METHODS
-from benchmarks.uncertainty import interval, paired_p_value, user_means
+from benchmarks.uncertainty import intervals, paired_p_value
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from stores.history import HistoryError
@@ -86,7 +86,7 @@ def test_intervals_hold_the_mean_and_a_difference_of_users_is_told_from_none():
     rng = np.random.default_rng(2)
     users = rng.integers(0, 200, 5000).astype(np.int32)
     values = (rng.random(5000) < 0.3).astype(float)
-    low, high = interval(user_means(values, users))
+    ((low, high),) = intervals(values[:, None], users)
     assert low < values.mean() < high and high - low < 0.05
     assert paired_p_value(values - 0.25, users) < 0.01
     assert paired_p_value(rng.normal(size=5000), users) > 0.01
@@ -95,7 +95,7 @@ def test_intervals_hold_the_mean_and_a_difference_of_users_is_told_from_none():
 def test_one_user_who_differs_a_lot_is_no_proof():
     users = np.repeat(np.arange(50, dtype=np.int32), 100)
     differences = np.where(users == 7, 1.0, 0.0)
-    assert paired_p_value(differences, users) > 0.9 and interval(user_means(differences, users))[0] == 0.0
+    assert paired_p_value(differences, users) > 0.9 and intervals(differences[:, None], users)[0][0] == 0.0
 
 
 def test_isgd_brings_the_prediction_of_a_positive_to_one():
