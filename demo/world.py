@@ -20,6 +20,24 @@ _TASTES = 8
 _CATEGORIES = ("Mystery", "Travel", "Cooking", "History", "Space", "Gardens", "Music", "Sports", "Poetry", "Nature")
 _ADJECTIVES = ("Quiet", "Golden", "Hidden", "Northern", "Paper", "Distant", "Silver", "Restless", "Borrowed", "Winter")
 _NOUNS = ("Harbour", "Orchard", "Lantern", "Atlas", "Kitchen", "Comet", "Meadow", "Overture", "Stadium", "Letter")
+_OF = (
+    "",
+    " of Glass",
+    " of Salt",
+    " of Rain",
+    " of Ash",
+    " of Amber",
+    " of Stone",
+    " of Snow",
+    " at Dawn",
+    " at Dusk",
+    " by Night",
+    " in June",
+    " in Blue",
+    " in Red",
+    " in White",
+    " at Sea",
+)
 _COLUMNS = ("user_id", "item_id", "type", "value", "timestamp", "title", "category")
 
 
@@ -97,7 +115,9 @@ def _make_items(chance: np.random.Generator, size: WorldSize) -> _Items:
     centres = chance.normal(size=(len(_CATEGORIES), _TASTES))
     # Series: an item may have a successor of the same category, which who has just taken it wants next.
     next_in_series = np.full(n, -1, np.int64)
-    titles = [f"The {chance.choice(_ADJECTIVES)} {chance.choice(_NOUNS)}" for _ in range(n)]
+    # Every series a title of its own, or lists would seem to repeat themselves.
+    words = [f"The {adjective} {noun}{of}" for of in _OF for adjective in _ADJECTIVES for noun in _NOUNS]
+    titles = [words[word] for word in chance.permutation(len(words))[:n]]
     for item in np.flatnonzero(chance.random(n - 1) < 0.6):
         next_in_series[item] = item + 1
         categories[item + 1] = categories[item]
