@@ -25,6 +25,8 @@ OFTEN_ENOUGH = 2
 WORD_FIELDS = frozenset({"title", "text"})
 # Coarse buckets let numbers far apart resemble each other a little, fine ones tell near ones apart.
 BUCKETS = (4, 32)
+# JSON can write integers that no float holds; beyond this, NaN included, a number says nothing.
+LARGEST_NUMBER = 1e15
 
 
 class ContentFeatures:
@@ -141,7 +143,7 @@ def _tags(value: object) -> Terms:
 
 def _numbers(item: Item) -> Iterator[tuple[str, float]]:
     for name, value in (("price", item.price), *item.attributes.items()):
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER:
             yield name, float(value)
 
 
