@@ -97,44 +97,51 @@ class Split:
     ) -> None:
         self._withheld = withheld
         self._taught = taught
-        of_taught = np.isin(data.items, taught)
         self._positives = np.bincount(data.items, minlength=len(data.contents))
-        self._learned: Factors = factorise(
-            data.users[of_taught],
-            data.items[of_taught],
-            (data.user_count, len(data.contents)),
+        # Rows of their own: withheld items are not even negatives.
+        row = _places(taught, len(data.contents))[data.items]
+        self.learned: Factors = factorise(
+            data.users[row >= 0],
+            row[row >= 0],
+            (data.user_count, len(taught)),
             recipe,
             seed=seed,
             device=torch.device("cpu"),
         )
-        place = np.full(len(data.contents), -1)
-        place[withheld] = np.arange(len(withheld))
-        had = place[data.items] >= 0
+        place = _places(withheld, len(data.contents))[data.items]
         self._had = np.zeros((data.user_count, len(withheld)), bool)
-        self._had[data.users[had], place[data.items[had]]] = True
+        self._had[data.users[place >= 0], place[place >= 0]] = True
 
     def from_content(self, data: Catalogue, settings: ContentSettings, *, bias: bool = True) -> float:
         """Return the recall of vectors predicted from the content in ``data``."""
-        vectors = np.hstack([self._learned.items, self._learned.biases[:, None]])[self._taught]
+        vectors = np.hstack([self.learned.items, self.learned.biases[:, None]])
         contents = [data.contents[row] for row in self._taught]
         content = ContentMap.learn(contents, vectors, self._positives[self._taught], settings)
         predicted = content.predict([data.contents[row] for row in self._withheld])
-        return self._recall(self._learned.users @ predicted[:, :-1].T + bias * predicted[:, -1])
+        return self.recall(self.learned.users @ predicted[:, :-1].T + bias * predicted[:, -1])
 
     def random(self, seed: int) -> float:
         """Return the recall of a random order."""
-        return self._recall(np.random.default_rng(seed).random(self._had.shape))
+        return self.recall(np.random.default_rng(seed).random(self._had.shape))
 
     def popularity_oracle(self) -> float:
         """Return the recall of ranking by how many users each withheld item has: content cannot know that."""
-        return self._recall(np.broadcast_to(self._positives[self._withheld], self._had.shape))
+        return self.recall(np.broadcast_to(self._positives[self._withheld], self._had.shape))
 
-    def _recall(self, scores: NDArray[Any]) -> float:
+    def recall(self, scores: NDArray[Any]) -> float:
+        """Return hits / min(10, n), averaged over users with n > 0 withheld items; ``scores``: (users, withheld)."""
         # Withheld items are in random order, which decides between equal scores.
         best = np.argsort(-scores, axis=1, kind="stable")[:, :K]
         hits = np.take_along_axis(self._had, best, axis=1).sum(axis=1)
         own = self._had.sum(axis=1)
         return float(np.mean(hits[own > 0] / np.minimum(own[own > 0], K)))
+
+
+def _places(rows: NDArray[np.int64], count: int) -> NDArray[np.int32]:
+    """Return the place in ``rows`` of each of ``count`` rows, −1 where it is not among them."""
+    places = np.full(count, -1, np.int32)
+    places[rows] = np.arange(len(rows))
+    return places
 
 
 def chosen_settings(data: Catalogue, split: Split) -> ContentSettings:
