@@ -130,9 +130,9 @@ def _unless_empty(name: str, terms: Terms) -> Iterator[tuple[str, Terms]]:
 
 
 def _tags(value: object) -> Terms:
-    """Return the tags in a list, or in a string that lists them; numbers, which have buckets, have none."""
+    """Return the tags in a list, or in a string that lists them or is a path; numbers have buckets instead."""
     if isinstance(value, str):
-        value = re.split(r"[|,;]", value)
+        value = re.split(r"[|,;/>]", value)
     if isinstance(value, bool):
         value = [str(value)]
     if not isinstance(value, list | tuple):

@@ -109,6 +109,14 @@ def test_items_beyond_the_bound_do_not_teach_and_rare_terms_are_not_kept(monkeyp
     assert ContentFeatures.learn(items, {}, 1.0).size == 1
 
 
+@pytest.mark.parametrize("category", ["toys/outdoor", "toys > outdoor", "Outdoor|Toys", "outdoor, toys"])
+def test_however_a_catalogue_writes_its_categories_they_are_the_same_tags(category):
+    known = [Item(f"{n}", category="toys;outdoor" if n % 2 else "books") for n in range(10)]
+    found = ContentMap.learn(known, np.arange(10.0)[:, None] % 2, np.full(10, 9), SETTINGS)
+    assert np.allclose(*found.predict([Item("x", category=category), known[1]]))
+    assert found.predict(known[:2])[1, 0] > 0.8 > 0.2 > found.predict(known[:2])[0, 0]
+
+
 def test_what_cannot_be_learned_is_refused():
     items = list(movies(3, 1))
     with pytest.raises(ValueError, match="no item has positives"):
