@@ -51,6 +51,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
+    metrics = RecordingMetrics()
     timeout_s = settings.store_timeout_ms / 1000
     stores = Stores(
         log=open_event_log(settings.events_url, timeout_s=timeout_s),
@@ -68,7 +69,8 @@ def main() -> int:
             from_nothing=arguments.from_nothing,
             republish=arguments.republish,
             clock=SystemClock(),
-            metrics=RecordingMetrics(),
+            metrics=metrics,
+            measured=metrics.report,
             failpoint=failpoint,
         )
         trainer.run(stop.is_set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from incremental_training.intake import Intake
@@ -59,6 +59,7 @@ def start_trainer(
     republish: bool = False,
     clock: Clock,
     metrics: Metrics,
+    measured: Callable[[], Mapping[str, float]] = dict,
     failpoint: Callable[[str], None],
 ) -> Trainer:
     """Take the lease, load the newest snapshot, adopt it BEFORE anything is published, and return the trainer.
@@ -107,7 +108,7 @@ def start_trainer(
         items=stores.items,
         index=stores.index,
         snapshots=snapshots,
-        reporter=Reporter(intake, publisher, stores.log, clock=clock, metrics=metrics),
+        reporter=Reporter(intake, publisher, stores.log, clock=clock, metrics=metrics, measured=measured),
         positions=positions,
         settings=settings,
         fingerprint=fingerprint,

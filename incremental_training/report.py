@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -29,7 +29,18 @@ QUALITY = {
 class Reporter:
     """Makes the report, about once a second; a figure that a store must be asked for keeps its last value meanwhile."""
 
-    def __init__(self, intake: Intake, publisher: Publisher, log: EventLog, *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        publisher: Publisher,
+        log: EventLog,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        measured: Callable[[], Mapping[str, float]],
+    ) -> None:
+        # ``measured`` reads back what ``metrics`` recorded: the trainer has no port of its own that could be asked.
+        self._measured = measured
         self._intake, self._publisher, self._log = intake, publisher, log
         self._clock, self._metrics = clock, metrics
         self._snapshot_at_s = clock.monotonic_s()
@@ -102,7 +113,7 @@ class Reporter:
             "outbox": {name: len(rows) for name, rows in vars(self._publisher.outbox).items()},
         }
         self._gauge(figures, totals, window)
-        return figures
+        return figures | {"metrics": dict(self._measured())}
 
     def _gauge(self, figures: dict[str, Any], totals: dict[str, Any], window: dict[str, Any]) -> None:
         metrics, learner, evaluator = self._metrics, self._intake.learner, self._intake.evaluator

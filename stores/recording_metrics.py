@@ -80,10 +80,17 @@ class RecordingMetrics:
         return None
 
     def report(self) -> dict[str, float]:
-        """Return all counters and gauges, by name or ``name{label="value"}``: what the trainer tells serving."""
+        """Return all counters and gauges, by name or ``name{label="value"}``: what the trainer tells serving.
+
+        A timing is told by two numbers, ``name_count`` and ``name_sum`` (seconds).
+        """
         with self._lock:
-            numbers = sorted(self._numbers.items())
-        return {name + _braces(CATALOGUE[name], values): number for (name, values), number in numbers}
+            told = {name + _braces(CATALOGUE[name], values): value for (name, values), value in self._numbers.items()}
+            for (name, values), durations in self._durations.items():
+                labels = _braces(CATALOGUE[name], values)
+                told[f"{name}_count{labels}"] = sum(durations.by_bucket)
+                told[f"{name}_sum{labels}"] = durations.sum_s
+        return dict(sorted(told.items()))
 
     def prometheus_text(self) -> str:
         """Return all that was recorded in Prometheus' text format, version 0.0.4."""

@@ -48,7 +48,12 @@ def test_the_report_names_labels_as_prometheus_does():
     metrics.count("events_learned", 3)
     metrics.gauge("recall_at_10", 0.25, order="served", window="total")
     metrics.timing("flush_seconds", 1.0)
-    assert metrics.report() == {"events_learned": 3, 'recall_at_10{order="served",window="total"}': 0.25}
+    assert metrics.report() == {
+        "events_learned": 3,
+        'recall_at_10{order="served",window="total"}': 0.25,
+        "flush_seconds_count": 1,
+        "flush_seconds_sum": 1.0,
+    }
     assert metrics.value("recall_at_10", window="total", order="served") == 0.25
 
 
