@@ -293,12 +293,14 @@ class Publisher:
 
     def _due_background(self, now_s: float, idle: bool) -> list[int]:
         waiting = self.outbox.background
+        # A message of wide rows must not grow beyond what the index takes in one.
+        most = LARGE_SLICE * 64 // max(64, self._learner.settings.dimension)
         if idle:
-            return list(islice(waiting, LARGE_SLICE))
+            return list(islice(waiting, most))
         # As much of it as keeps every row's wait below BACKGROUND_S, in slices worth a message.
         share = min(1.0, (now_s - self._last_background_s) / BACKGROUND_S)
         due = int(share * len(waiting))
-        return list(islice(waiting, min(due, LARGE_SLICE))) if due >= SMALL_SLICE or share == 1.0 else []
+        return list(islice(waiting, min(due, most))) if due >= SMALL_SLICE or share == 1.0 else []
 
     def _stamp(self) -> Stamp:
         assert self._index_seq is not None
