@@ -38,9 +38,9 @@ class ContentSettings:
     ``evidence``: positives after which a learned vector is believed as much as a predicted one.
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"title": 0.2, "text": 0.4, "category": 1.0})
+    weights: Mapping[str, float] = field(default_factory=lambda: {"title": 0.4, "text": 0.8, "category": 1.0})
     attribute_weight: float = 0.7
-    ridge: float = 1.0
+    ridge: float = 2.0
     evidence: float = 10.0
 
 
