@@ -14,6 +14,7 @@ from models.evaluation import PrequentialEvaluator
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.snapshot import SnapshotState, SnapshotStore, part_of, positions_of
+from stores.outbox import Outbox
 from stores.ports import (
     ITEMS,
     USER_EVENTS,
@@ -25,7 +26,7 @@ from stores.ports import (
     TopicPartition,
     UserWriter,
 )
-from stores.publication import Outbox, Publisher
+from stores.publication import Publisher
 
 _log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from models.items import Item, encode_item
 from models.learner import Learner
 from models.snapshot import SnapshotState, SnapshotStore, flatten, generations
+from stores.outbox import Outbox
 from stores.ports import (
     ITEMS,
     Clock,
@@ -18,7 +19,7 @@ from stores.ports import (
     Metrics,
     UserWriter,
 )
-from stores.publication import Outbox, Publisher
+from stores.publication import Publisher
 
 # What the stores have not taken by then, the trainer publishes when it starts: the snapshot's outbox holds it all.
 PUBLISH_TIMEOUT_S = 60.0

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from models.learner import Learner
+from stores.index_publication import IndexPublication
+from stores.outbox import Outbox, acknowledge
 from stores.ports import (
     POPULAR,
     Clock,
     Gap,
     ItemIndexWriter,
-    ItemRows,
     ItemWriter,
     Metrics,
     ServingState,
-    Stamp,
     StoreUnavailable,
     UserDocument,
     UserWriter,
@@ -34,13 +34,12 @@ from stores.ports import (
 
 # The length of the popular list.
 POPULAR_LIMIT = 1000
-# Rows touched only as negatives or context are published within this time, popularity and lists about this often.
-BACKGROUND_S = 2.0
+# Popularity, lists and edges are published about this often.
 SLOW_S = 1.0
 # So long after the last change every store is made exact, see ``Publisher.settled``.
 SETTLE_AFTER_S = 2.0
-# The least and the most rows of a kind in one message: neither a message per row nor one that takes long to answer.
-SMALL_SLICE, LARGE_SLICE = 256, 5_000
+# The most documents, and the most items whose edges are published, in one message: none should take long to answer.
+USERS_AT_ONCE, EDGES_AT_ONCE = 5_000, 1_024
 # Of a user's newest items so many are looked at for changed edges: ten before each positive of one flush. What a longer
 # burst changed besides is found when everything is made exact.
 EDGES_PER_USER = 25
@@ -61,34 +60,6 @@ def nothing_fails(point: str) -> None:
 
 
 @dataclass
-class Outbox:
-    """Rows changed and not yet acknowledged; insertion-ordered sets.
-
-    ``items`` go out at once, ``background`` (touched as negatives or context only) within two seconds, ``edges`` about
-    once a second.
-    """
-
-    users: dict[int, None] = field(default_factory=dict)
-    items: dict[int, None] = field(default_factory=dict)
-    background: dict[int, None] = field(default_factory=dict)
-    edges: dict[int, None] = field(default_factory=dict)
-
-    @classmethod
-    def of_everything(cls, learner: Learner) -> Outbox:
-        """Return the outbox that publishes all users and edges; the items go as one table, see ``Publisher``."""
-        return cls(users=dict.fromkeys(range(len(learner.users))), edges=dict.fromkeys(range(len(learner.items))))
-
-    def record(self) -> dict[str, list[int]]:
-        """Return the JSON-able form that a snapshot keeps."""
-        return {name: list(rows) for name, rows in vars(self).items()}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, list[int]]) -> Outbox:
-        """Return the outbox that a snapshot kept."""
-        return cls(**{name: dict.fromkeys(rows) for name, rows in record.items()})
-
-
-@dataclass
 class _Store:
     """How it stands with one store: failures in a row, and when to try again (monotonic seconds)."""
 
@@ -100,8 +71,7 @@ class _Store:
 class Publisher:
     """Carries an outbox to the stores, under one epoch; without an index, to the others.
 
-    The index holds rows in table order; it gets the whole table at the start of an epoch and after every gap, and only
-    changed rows in between. ``as_of`` tells, per user row, the learned offset per partition.
+    ``as_of`` tells, per user row, the learned offset per partition.
     """
 
     def __init__(
@@ -123,20 +93,17 @@ class Publisher:
         self.epoch = epoch
         self.seq = seq
         self._learner = learner
-        self._users, self._items, self._index = users, items, index
+        self._users, self._items = users, items
         self._as_of = as_of
         self._clock = clock
         self._metrics = metrics
         self._failpoint = failpoint
         self._stores = {name: _Store(name) for name in ("users", "items", "index")}
-        # Where the index stands; unknown until it has the whole table of this epoch.
-        self._index_rows = 0
-        self._index_seq: int | None = None
-        self._popularity = b""
+        self._index = None if index is None else IndexPublication(learner, outbox, index, epoch=epoch, clock=clock)
         self._edges_published: dict[int, int] = {}
         self._settle_from = 0
         self._unsettled = True
-        self._last_background_s = self._last_slow_s = self._changed_at_s = -np.inf
+        self._last_slow_s = self._changed_at_s = -np.inf
         self.published: dict[int, int] = {}
 
     # --- the outbox -------------------------------------------------------------------------------------------------
@@ -163,13 +130,14 @@ class Publisher:
     @property
     def urgent(self) -> bool:
         """Whether something waits that belongs into the very next flush."""
-        box = self.outbox
-        return bool(box.users or box.items or len(self._learner.items) > self._index_rows)
+        return bool(self.outbox.users or self.outbox.items or (self._index is not None and self._index.lacks_rows))
 
     @property
     def settled(self) -> bool:
         """Whether every store holds exactly what the learner holds."""
-        return not self._unsettled and not any(vars(self.outbox).values())
+        if self._unsettled or any(vars(self.outbox).values()):
+            return False
+        return self._index is None or self._index.exact
 
     # --- the flush --------------------------------------------------------------------------------------------------
 
@@ -186,8 +154,7 @@ class Publisher:
         slow = settling or started_s - self._last_slow_s >= SLOW_S
         users_done = self._attempt("users", self._publish_users)
         self._failpoint("users_published")
-        index = self._index
-        index_done = index is None or self._attempt("index", lambda: self._publish_items(index, slow, idle))
+        index_done = self._index is None or self._attempt("index", lambda: self._publish_items(slow, idle))
         self._failpoint("index_published")
         if slow:
             self._last_slow_s = started_s
@@ -226,9 +193,9 @@ class Publisher:
         waiting = self.outbox.users
         version = version_of(self.epoch, self.seq)
         while waiting:
-            rows = list(islice(waiting, LARGE_SLICE))
+            rows = list(islice(waiting, USERS_AT_ONCE))
             self._users.upsert([self._document(row, version) for row in rows])
-            _acknowledge(waiting, rows)
+            acknowledge(waiting, rows)
 
     def _document(self, row: int, version: int) -> UserDocument:
         learner, item_id = self._learner, self._learner.items.id
@@ -242,80 +209,9 @@ class Publisher:
             version=version,
         )
 
-    # --- the index --------------------------------------------------------------------------------------------------
-
-    def _publish_items(self, index: ItemIndexWriter, slow: bool, idle: bool) -> None:
-        try:
-            if self._index_seq is not None:
-                self._update_index(index, slow, idle)
-                return
-        except Gap as gap:
-            _log.info("the index needs the whole table: %s", gap)
-        except StoreUnavailable:
-            # Nobody knows whether the write took effect; the whole table is right in either case.
-            self._index_seq = None
-            raise
-        self._index_seq = None
-        self._replace_index(index)
-
-    def _replace_index(self, index: ItemIndexWriter) -> None:
-        status = index.replace(self._rows(np.arange(len(self._learner.items))), Stamp(self.epoch, 0, self.seq))
-        self._index_rows = status.rows
-        self._index_seq = self.seq
-        self.outbox.items.clear()
-        self.outbox.background.clear()
-        self._popularity = self._learner.popularity_columns().tobytes()
-
-    def _update_index(self, index: ItemIndexWriter, slow: bool, idle: bool) -> None:
-        box, size = self.outbox, len(self._learner.items)
-        now_s = self._clock.monotonic_s()
-        background = self._due_background(now_s, idle)
-        # New rows first and in table order: their place in the index is their place in the table.
-        rows = dict.fromkeys([*range(self._index_rows, size), *box.items, *background])
-        if rows:
-            chosen = list(rows)
-            self._index_seq = index.upsert(self._rows(np.array(chosen)), self._stamp()).seq
-            self._index_rows = size
-            _acknowledge(box.items, list(box.items))
-            _acknowledge(box.background, chosen)
-            self._last_background_s = now_s
-        if not slow:
-            return
-        columns = self._learner.popularity_columns()
-        if columns.tobytes() != self._popularity:
-            self._index_seq = index.set_popularity(columns, self._stamp()).seq
-            self._popularity = columns.tobytes()
-        elif not rows:
-            # Nothing to say, so nothing would tell that the index was restarted and is empty.
-            status = index.status()
-            if (status.epoch, status.seq) != (self.epoch, self._index_seq):
-                raise Gap(f"it stands at ({status.epoch}, {status.seq}) in boot {status.boot_id}")
-
-    def _due_background(self, now_s: float, idle: bool) -> list[int]:
-        waiting = self.outbox.background
-        # A message of wide rows must not grow beyond what the index takes in one.
-        most = LARGE_SLICE * 64 // max(64, self._learner.settings.dimension)
-        if idle:
-            return list(islice(waiting, most))
-        # As much of it as keeps every row's wait below BACKGROUND_S, in slices worth a message.
-        share = min(1.0, (now_s - self._last_background_s) / BACKGROUND_S)
-        due = int(share * len(waiting))
-        return list(islice(waiting, min(due, most))) if due >= SMALL_SLICE or share == 1.0 else []
-
-    def _stamp(self) -> Stamp:
-        assert self._index_seq is not None
-        from_seq = self._index_seq
-        self.seq = max(self.seq, from_seq + 1)
-        return Stamp(self.epoch, from_seq, self.seq)
-
-    def _rows(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> ItemRows:
-        learner = self._learner
-        return ItemRows(
-            item_ids=[learner.items.id(row) for row in rows.tolist()],
-            vectors=learner.item_vectors(rows),
-            contexts=learner.contexts(rows),
-            popularity=learner.popularity_columns()[rows],
-        )
+    def _publish_items(self, slow: bool, idle: bool) -> None:
+        assert self._index is not None
+        self.seq = self._index.publish(self.seq, slow=slow, idle=idle)
 
     # --- the item store ---------------------------------------------------------------------------------------------
 
@@ -324,14 +220,14 @@ class Publisher:
         fast = learner.popularity_columns()[:, 0]
         best = np.lexsort((np.arange(len(fast)), -fast))[:POPULAR_LIMIT].tolist()
         self._items.put_popular(POPULAR, [(learner.items.id(row), float(fast[row])) for row in best], version)
-        self._publish_edges(list(islice(self.outbox.edges, SMALL_SLICE * 4)), version)
+        self._publish_edges(list(islice(self.outbox.edges, EDGES_AT_ONCE)), version)
         if settling and not self.outbox.edges:
             self._settle_edges(version)
 
     def _settle_edges(self, version: int) -> None:
         """Publish edges that changed without their item being touched: a weight also depends on its target's visits."""
         size = len(self._learner.items)
-        stop = min(self._settle_from + SMALL_SLICE * 4, size)
+        stop = min(self._settle_from + EDGES_AT_ONCE, size)
         self._publish_edges(list(range(self._settle_from, stop)), version)
         self._settle_from = stop
         self._unsettled = stop < size
@@ -348,7 +244,7 @@ class Publisher:
         if edges:
             self._items.put_neighbours(edges, version)
         self._edges_published.update(digests)
-        _acknowledge(self.outbox.edges, rows)
+        acknowledge(self.outbox.edges, rows)
 
     def _publish_state(self, learned: Mapping[int, int], report: Mapping[str, Any]) -> None:
         settings = self._learner.settings
@@ -363,8 +259,3 @@ class Publisher:
                 report=dict(report),
             )
         )
-
-
-def _acknowledge(waiting: dict[int, None], rows: list[int]) -> None:
-    for row in rows:
-        waiting.pop(row, None)
