@@ -70,6 +70,11 @@ class RealLoop:
         os.killpg(self._processes[room].pid, signal.SIGKILL)
         self._processes.pop(room).wait(START_S)
 
+    def kill_master(self, room: str) -> None:
+        """kill -9, of the process that was started and of none that it started itself."""
+        self._processes[room].kill()
+        self._processes.pop(room).wait(START_S)
+
     def is_running(self, room: str) -> bool:
         """Whether the process lives."""
         return room in self._processes and self._processes[room].poll() is None
