@@ -84,11 +84,6 @@ class ItemTable:
         """Return the row of an item, deleted or not; ``None`` for one that never came."""
         return self._vocabulary.row(item_id)
 
-    def findable(self, item_id: str) -> bool:
-        """Whether an item is known and not deleted."""
-        row = self._vocabulary.row(item_id)
-        return row is not None and bool(self._alive.rows[row])
-
     def rows_of(self, item_ids: Iterable[str]) -> Rows:
         """Return the rows of those of these items that can be found, in the order given."""
         known = [row for row in map(self._vocabulary.row, item_ids) if row is not None]
