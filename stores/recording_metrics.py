@@ -61,24 +61,6 @@ class RecordingMetrics:
         """Return a counter or gauge, or ``None`` when it was never recorded."""
         return self._numbers.get((name, _label_values(CATALOGUE[name], labels)))
 
-    def quantile_s(self, name: str, share: float, **labels: str) -> float | None:
-        """Return the duration below which this share (0 to 1) of a timing's recordings lies, or ``None`` without any.
-
-        Interpolated within the bucket, as Prometheus does.
-        """
-        with self._lock:
-            durations = self._durations.get(_key(name, "timing", labels))
-            by_bucket = list(durations.by_bucket) if durations else []
-        wanted = share * sum(by_bucket)
-        below = 0
-        for bucket, amount in enumerate(by_bucket):
-            if amount and below + amount >= wanted:
-                low = BUCKETS_S[bucket - 1] if bucket else 0.0
-                high = BUCKETS_S[bucket] if bucket < len(BUCKETS_S) else low
-                return low + (high - low) * (wanted - below) / amount
-            below += amount
-        return None
-
     def report(self) -> dict[str, float]:
         """Return all counters and gauges, by name or ``name{label="value"}``: what the trainer tells serving.
 
