@@ -2,12 +2,14 @@
 
 Names are Prometheus-safe and are the names in StatsD too. Durations are in seconds (``_seconds``), sizes in bytes
 (``_bytes``); in Prometheus text a counter gets ``_total``. ``alias`` is the name that the original system sent to
-StatsD for the same figure, so that dashboards made for it go on working.
+StatsD for the same figure, so that dashboards made for it go on working: an alias has no prefix, and a timing under it
+is in milliseconds, as it was there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -125,3 +127,70 @@ _DECLARED = (
 )
 
 CATALOGUE: dict[str, Metric] = {metric.name: metric for metric in _DECLARED}
+
+# The first element of every name that is sent to StatsD, where METRICS_URL names no other.
+STATSD_PREFIX = "recommender"
+# Where a StatsD daemon with ``legacyNamespace: false`` puts what it was sent, and what it makes of a kind, the first
+# being what a panel wants unless it says otherwise. The quantiles are those of ``percentThreshold: [50, 90, 99]``.
+_FOLDERS: dict[Kind, str] = {"counter": "counters", "gauge": "gauges", "timing": "timers"}
+GRAPHITE_STATS: dict[Kind, tuple[str, ...]] = {
+    "counter": ("count", "rate"),
+    "gauge": (),
+    "timing": ("mean", "median", "upper_50", "upper_90", "upper_99", "upper", "lower", "count", "count_ps", "sum"),
+}
+_MAX_LABEL_LENGTH = 100
+
+
+def label_values(name: str, kind: Kind, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the label values in the order of the catalogue.
+
+    Raises ``KeyError`` when the catalogue does not declare this name, this kind of it, or just these labels.
+    """
+    metric = CATALOGUE[name]
+    if metric.kind != kind:
+        raise KeyError(f"{name} is a {metric.kind}, not a {kind}")
+    if len(labels) != len(metric.labels):
+        raise KeyError(f"{name} has the labels {metric.labels}, not {tuple(labels)}")
+    return tuple([labels[label] for label in metric.labels])
+
+
+def statsd_name(name: str, values: Sequence[str], prefix: str = STATSD_PREFIX) -> str:
+    """Return the dotted name that StatsD is sent: prefix, metric, one element per label value.
+
+    Whatever a label value holds, it stays one element, and no pattern of Graphite's.
+    """
+    return ".".join((*((prefix,) if prefix else ()), name, *map(_element, values)))
+
+
+def graphite_path(name: str, labels: Mapping[str, str] | None = None, stat: str = "", *, prefix: str = "") -> str:
+    """Return the path of a series in Graphite, as a panel asks for it.
+
+    ``labels``: a label left out, or ``*``, matches all its values. ``stat``: one of ``GRAPHITE_STATS``, else the first
+    of its kind. ``prefix``: else ``STATSD_PREFIX``. Raises ``KeyError`` for what the catalogue does not declare.
+    """
+    metric = CATALOGUE[name]
+    if unknown := set(labels or {}) - set(metric.labels):
+        raise KeyError(f"{name} has no labels {sorted(unknown)}")
+    given = [(labels or {}).get(label, "*") for label in metric.labels]
+    elements = ["*" if value == "*" else _element(value) for value in given]
+    return _in_graphite(metric, ".".join((prefix or STATSD_PREFIX, name, *elements)), stat)
+
+
+def graphite_alias_path(name: str, stat: str = "") -> str:
+    """Return the path of a metric's alias. StatsD leaves out the sign in ``recall@10``. Raises ``KeyError``."""
+    metric = CATALOGUE[name]
+    if metric.alias is None:
+        raise KeyError(f"{name} has no alias")
+    return _in_graphite(metric, re.sub(r"[^A-Za-z0-9_.-]", "", metric.alias), stat)
+
+
+def _in_graphite(metric: Metric, dotted: str, stat: str) -> str:
+    stats = GRAPHITE_STATS[metric.kind]
+    if stat and stat not in stats:
+        raise KeyError(f"{stat!r} is not made of a {metric.kind}; {stats} are")
+    path = f"stats.{_FOLDERS[metric.kind]}.{dotted}"
+    return f"{path}.{stat or stats[0]}" if stats else path
+
+
+def _element(value: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", value)[:_MAX_LABEL_LENGTH] or "_"

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from stores.metric_catalogue import CATALOGUE, Kind, Metric
+from stores.metric_catalogue import CATALOGUE, Metric, label_values
 
 # Upper bounds of the histogram of every timing, in seconds: from half a millisecond to a minute.
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -36,19 +36,19 @@ class RecordingMetrics:
 
     def count(self, name: str, by: int = 1, **labels: str) -> None:
         """Add to a counter."""
-        key = _key(name, "counter", labels)
+        key = name, label_values(name, "counter", labels)
         with self._lock:
             self._numbers[key] = self._numbers.get(key, 0) + by
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        key = _key(name, "gauge", labels)
+        key = name, label_values(name, "gauge", labels)
         with self._lock:
             self._numbers[key] = value
 
     def timing(self, name: str, seconds: float, **labels: str) -> None:
         """Record a duration in seconds."""
-        key = _key(name, "timing", labels)
+        key = name, label_values(name, "timing", labels)
         bucket = bisect_left(BUCKETS_S, seconds)
         with self._lock:
             durations = self._durations.get(key)
@@ -59,7 +59,7 @@ class RecordingMetrics:
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a counter or gauge, or ``None`` when it was never recorded."""
-        return self._numbers.get((name, _label_values(CATALOGUE[name], labels)))
+        return self._numbers.get((name, label_values(name, CATALOGUE[name].kind, labels)))
 
     def report(self) -> dict[str, float]:
         """Return all counters and gauges, by name or ``name{label="value"}``: what the trainer tells serving.
@@ -94,19 +94,6 @@ class RecordingMetrics:
             lines.append(f"{name}_sum{_braces(metric, values)} {_number(sum_s)}")
             lines.append(f"{name}_count{_braces(metric, values)} {sum(by_bucket)}")
         return "".join(f"{line}\n" for line in lines)
-
-
-def _key(name: str, kind: Kind, labels: dict[str, str]) -> tuple[str, tuple[str, ...]]:
-    metric = CATALOGUE[name]
-    if metric.kind != kind:
-        raise KeyError(f"{name} is a {metric.kind}, not a {kind}")
-    return name, _label_values(metric, labels)
-
-
-def _label_values(metric: Metric, labels: dict[str, str]) -> tuple[str, ...]:
-    if len(labels) != len(metric.labels):
-        raise KeyError(f"{metric.name} has the labels {metric.labels}, not {tuple(labels)}")
-    return tuple([labels[label] for label in metric.labels])
 
 
 def _tell(lines: list[str], told: set[str], metric: Metric, shown: str, kind: str) -> None:
