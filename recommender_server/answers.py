@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import falcon
+import falcon.asgi
 import msgspec
 
 from models.items import Item
+
+_encoder = msgspec.json.Encoder()
 
 Source = Literal["personal", "neighbours", "similar", "popular", "last_known_popular"]
 
@@ -101,3 +105,10 @@ def recommended(item_id: str, score: float, reason: str, item: Item | None) -> R
         text=item.text,
         attributes=item.attributes,
     )
+
+
+def answer(response: falcon.asgi.Response, document: Any, status: int = 200) -> None:
+    """Write a JSON answer."""
+    response.status = status
+    response.content_type = falcon.MEDIA_JSON
+    response.data = _encoder.encode(document)

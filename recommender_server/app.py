@@ -22,21 +22,20 @@ from recommender_server import problems
 from recommender_server.background import Background
 from recommender_server.degradation import Deadline
 from recommender_server.dependencies import Collaborators, Dependencies
+from recommender_server.events_resource import EventsResource
 from recommender_server.health import Health
 from recommender_server.history import Histories
+from recommender_server.history_resource import HistoryResource
 from recommender_server.ingesting import Ingest
+from recommender_server.items_resource import ItemsResource
+from recommender_server.openapi import DocumentResource
+from recommender_server.popular_resource import PopularResource
+from recommender_server.recommendations_resource import RecommendationsResource
 from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds
-from recommender_server.resources import (
-    EventsResource,
-    HistoryResource,
-    ItemsResource,
-    PopularResource,
-    RecommendationsResource,
-    SimilarResource,
-)
 from recommender_server.served_log import ServedLog
 from recommender_server.settings import RecommenderSettings
+from recommender_server.similar_resource import SimilarResource
 from recommender_server.traffic import Traffic
 from stores.adapters import open_async_event_log, open_index_reader, open_item_reader, open_user_reader
 from stores.clock import SystemClock
@@ -76,6 +75,7 @@ def create_app(
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
     app.add_route("/v1/users/{user_id}/history", HistoryResource(Histories(dependencies, clock, deadline_s), bounds))
     app.add_route("/v1/popular", PopularResource(recommender, bounds))
+    app.add_route("/openapi.json", DocumentResource(version, bounds))
     app.add_route("/v1/status", health, suffix="status")
     app.add_route("/", health, suffix="root")
     for name in ("healthz", "readyz", "version", "metrics"):

@@ -35,6 +35,9 @@ class Deadline:
         return max(0.0, self._end_s - self._clock.monotonic_s())
 
 
+NewDeadline = Callable[[], Deadline]
+
+
 class CircuitBreaker:
     """Closed: calls pass. After ``failures_to_open`` failures in a row it opens: nothing passes for ``open_s``. Then
     half open: one call tries; its success closes the breaker, its failure opens it again.

@@ -9,27 +9,28 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from recommender_server.degradation import DependencyUnavailable
+from recommender_server.answers import answer
+from recommender_server.degradation import DependencyUnavailable, NewDeadline
 from recommender_server.dependencies import Dependencies
 from recommender_server.recommending import Recommender
 from recommender_server.requests import query_parameters
-from recommender_server.resources import NewDeadline, answer
 from recommender_server.traffic import Traffic
+from stores.openapi import TEXT, Operation
 from stores.ports import Metrics
 
-ROUTES = (
-    "GET /v1/recommendations",
-    "POST /v1/recommendations",
-    "POST /v1/events",
-    "GET /v1/items/{item_id}/similar",
-    "PUT /v1/items",
-    "GET /v1/users/{user_id}/history",
-    "GET /v1/popular",
-    "GET /v1/status",
-    "GET /healthz",
-    "GET /readyz",
-    "GET /version",
-    "GET /metrics",
+OPERATIONS = (
+    Operation("get", "/", "Where to go from here.", dict[str, Any]),
+    Operation(
+        "get",
+        "/v1/status",
+        "The trainer's report, the index, the breakers, the traffic.",
+        dict[str, Any],
+        problems=("unknown-parameter", "too-many-requests-at-once"),
+    ),
+    Operation("get", "/healthz", "The process lives.", dict[str, str]),
+    Operation("get", "/readyz", "There is something to answer with.", dict[str, Any], problems=("starting",)),
+    Operation("get", "/version", "The version of this program.", dict[str, str]),
+    Operation("get", "/metrics", "Prometheus text, of this process.", None, answer_media=(TEXT,)),
 )
 BREAKER_GAUGE = {"closed": 0, "half_open": 1, "open": 2}
 
@@ -56,8 +57,8 @@ class Health:
         self._deadline = deadline
 
     async def on_get_root(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Point to the routes."""
-        answer(response, {"service": "recommender", "version": self._version, "routes": ROUTES})
+        """Point to the description of the routes."""
+        answer(response, {"service": "recommender", "version": self._version, "openapi": "/openapi.json"})
 
     async def on_get_healthz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """The process lives."""

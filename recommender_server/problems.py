@@ -12,6 +12,25 @@ import msgspec
 
 MEDIA_PROBLEM = "application/problem+json"
 
+# Every kind of problem that a route may answer, with its status and what it means to the client.
+KINDS: dict[str, tuple[int, str]] = {
+    "bad-parameter": (400, "a parameter or member cannot be used; `parameter` names it"),
+    "unknown-parameter": (400, "a parameter or member that means nothing here; `parameter` names it"),
+    "bad-json": (400, "the body is not JSON"),
+    "bad-body": (400, "the body is JSON of another shape"),
+    "bad-batch": (400, "too few or too many records"),
+    "bad-event": (400, "none of the events can be accepted; `reason` or `results` say why"),
+    "bad-item": (400, "none of the items can be accepted; `reason` or `results` say why"),
+    "unknown-item": (404, "nobody knows the item"),
+    "body-too-slow": (408, "the body did not arrive in time"),
+    "body-too-large": (413, "the body has too many bytes; `max_bytes` says how many it may have"),
+    "internal": (500, "a fault of the recommender"),
+    "starting": (503, "nothing was learned or published yet"),
+    "too-many-requests-at-once": (503, "the recommender is busy"),
+    "users-unavailable": (503, "the user store does not answer"),
+    "log-unavailable": (503, "the event log does not answer; events may have been accepted all the same"),
+}
+
 _log = logging.getLogger(__name__)
 _encoder = msgspec.json.Encoder()
 

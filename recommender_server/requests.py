@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import falcon
@@ -48,19 +48,17 @@ class Bounds(msgspec.Struct, frozen=True):
     max_batch: int
 
 
-RECOMMENDATION_PARAMETERS = ("user_id", "item_id", "k", "seen", "after", "level")
-
-
-def recommendation_from_query(request: falcon.asgi.Request, bounds: Bounds) -> RecommendationRequest:
+def recommendation_from_query(
+    request: falcon.asgi.Request, known: Sequence[str], bounds: Bounds
+) -> RecommendationRequest:
     """Read ``GET /v1/recommendations``. Raises ``Problem``."""
-    return _recommendation(query_parameters(request, RECOMMENDATION_PARAMETERS), [], [], bounds)
+    return _recommendation(query_parameters(request, known), [], [], bounds)
 
 
-def recommendation_from_body(body: Any, bounds: Bounds) -> RecommendationRequest:
+def recommendation_from_body(body: Any, known: Sequence[str], bounds: Bounds) -> RecommendationRequest:
     """Read ``POST /v1/recommendations``. Raises ``Problem``."""
     if not isinstance(body, dict):
         raise Problem(400, "bad-body", "the body must be a JSON object")
-    known = (*RECOMMENDATION_PARAMETERS, "item_ids", "exclude")
     refuse_unknown(body, known)
     members = {name: value for name, value in body.items() if value is not None}
     liked, exclude = (id_list(name, members.pop(name, [])) for name in ("item_ids", "exclude"))
@@ -140,6 +138,17 @@ def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in allowed:
         raise bad_parameter(name, f"{name} must be {' or '.join(allowed)}")
     return value
+
+
+def read_k(request: falcon.asgi.Request, bounds: Bounds) -> int:
+    """Read ``k`` where it is the only parameter. Raises ``Problem``."""
+    return count("k", query_parameters(request, ("k",)).get("k", bounds.default_k), bounds.max_k)
+
+
+def refuse_batch_size(batch: list[Any], most: int) -> None:
+    """Raise ``Problem`` for an empty or a too long batch."""
+    if not 1 <= len(batch) <= most:
+        raise Problem(400, "bad-batch", f"a batch holds 1 to {most} records, not {len(batch)}")
 
 
 def receipt(name: str, value: Any) -> Receipt:

@@ -1,0 +1,72 @@
+"""``/v1/events``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import falcon.asgi
+import msgspec
+
+from recommender_server.answers import Accepted, answer
+from recommender_server.degradation import NewDeadline
+from recommender_server.ingesting import Ingest
+from recommender_server.parameters import BODY_PROBLEMS, Id
+from recommender_server.problems import Problem
+from recommender_server.requests import Bounds, query_parameters, read_json, refuse_batch_size
+from stores.openapi import Operation
+
+
+class EventBody(msgspec.Struct, frozen=True):
+    """An event as clients send it; setting EVENT_FIELDS may give the fields other names. Other members are ignored."""
+
+    user_id: Id
+    item_id: Id
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    event_id: Id | None = None
+    value: float | None = None
+    timestamp: float | str | None = None
+
+
+class EventBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several events; a bad one is rejected alone."""
+
+    events: Annotated[list[EventBody], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+OPERATIONS = (
+    Operation(
+        "post",
+        "/v1/events",
+        "Tell what users did; durable when accepted.",
+        Accepted,
+        body=[EventBody, EventBatch],
+        status=202,
+        problems=(*BODY_PROBLEMS, "bad-event", "bad-batch", "log-unavailable"),
+        example={"user_id": "ada", "item_id": "casablanca", "type": "rating", "value": 5},
+    ),
+)
+
+
+class EventsResource:
+    """``/v1/events``."""
+
+    def __init__(self, ingest: Ingest, bounds: Bounds, deadline: NewDeadline) -> None:
+        self._ingest = ingest
+        self._bounds = bounds
+        self._deadline = deadline
+
+    async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Accept one event, or ``{"events": [...]}``."""
+        query_parameters(request, ())
+        body = await read_json(request, self._bounds.max_body_bytes, self._deadline())
+        batch = body.get("events", body) if isinstance(body, dict) else body
+        if isinstance(body, dict) and "events" in body and len(body) > 1:
+            raise Problem(400, "bad-body", "a batch has one member, events")
+        answer(response, await self._accept(batch, request.context.request_id), 202)
+
+    async def _accept(self, batch: Any, request_id: str) -> Accepted:
+        if isinstance(batch, list):
+            refuse_batch_size(batch, self._bounds.max_batch)
+        elif not isinstance(batch, dict):
+            raise Problem(400, "bad-body", "the body must be an event, or an object with a list of events")
+        return await self._ingest.events(batch if isinstance(batch, list) else [batch], request_id)

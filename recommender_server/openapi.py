@@ -1,0 +1,49 @@
+"""The OpenAPI document of the recommender, made from the ``OPERATIONS`` of its resources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon.asgi
+
+from recommender_server import (
+    events_resource,
+    health,
+    history_resource,
+    items_resource,
+    popular_resource,
+    recommendations_resource,
+    similar_resource,
+)
+from recommender_server.answers import answer
+from recommender_server.problems import KINDS
+from recommender_server.requests import Bounds
+from stores import openapi
+from stores.openapi import Operation
+
+OPERATIONS = (
+    *recommendations_resource.OPERATIONS,
+    *events_resource.OPERATIONS,
+    *items_resource.OPERATIONS,
+    *similar_resource.OPERATIONS,
+    *history_resource.OPERATIONS,
+    *popular_resource.OPERATIONS,
+    *health.OPERATIONS,
+    Operation("get", "/openapi.json", "This document.", dict[str, Any]),
+)
+
+
+def document(version: str, bounds: Bounds) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of a recommender with these limits."""
+    return openapi.document("recommender", version, OPERATIONS, KINDS, {"max_k": bounds.max_k})
+
+
+class DocumentResource:
+    """``/openapi.json``."""
+
+    def __init__(self, version: str, bounds: Bounds) -> None:
+        self._document = document(version, bounds)
+
+    async def on_get(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Describe the API."""
+        answer(response, self._document)

@@ -1,0 +1,33 @@
+"""The parameters that several routes share, as their ``OPERATIONS`` tables name them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from models.events import MAX_ID_BYTES
+from recommender_server.requests import MAX_LISTED
+from stores.openapi import Parameter
+
+# Control characters are refused in ids. The schema counts characters, the reader bytes.
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Ids = Annotated[list[Id], Meta(max_length=MAX_LISTED)]
+Count = Annotated[int, Meta(ge=1)]
+ReceiptText = Annotated[str, Meta(max_length=40, pattern=r"^[0-9]+:[0-9]+$")]
+
+USER_ID = Parameter("user_id", Id, "A user.", example="ada")
+ITEM_ID = Parameter("item_id", Id, "An item.", example="casablanca")
+K = Parameter("k", Count, "How many items at most.", maximum="max_k")
+SEEN = Parameter("seen", Literal["hide", "allow"], "Whether items the user has consumed may come back.", default="hide")
+AFTER = Parameter("after", ReceiptText, "A receipt: wait until the answer takes this event into account.")
+LEVEL = Parameter(
+    "level",
+    Literal["history", "learned"],
+    "What ``after`` waits for: the event in the user's history, or the event learned by the model.",
+    default="history",
+)
+
+# What can go wrong with any query, and with any JSON body.
+QUERY_PROBLEMS = ("bad-parameter", "unknown-parameter", "too-many-requests-at-once")
+BODY_PROBLEMS = (*QUERY_PROBLEMS, "bad-json", "bad-body", "body-too-large", "body-too-slow")

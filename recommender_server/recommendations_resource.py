@@ -1,0 +1,80 @@
+"""``/v1/recommendations``."""
+
+from __future__ import annotations
+
+import falcon.asgi
+
+from recommender_server.answers import Recommendations, answer
+from recommender_server.degradation import NewDeadline
+from recommender_server.parameters import (
+    AFTER,
+    BODY_PROBLEMS,
+    ITEM_ID,
+    LEVEL,
+    QUERY_PROBLEMS,
+    SEEN,
+    USER_ID,
+    Ids,
+    K,
+)
+from recommender_server.recommending import Recommender
+from recommender_server.requests import (
+    Bounds,
+    RecommendationRequest,
+    query_parameters,
+    read_json,
+    recommendation_from_body,
+    recommendation_from_query,
+)
+from recommender_server.served_log import ServedLog
+from stores.openapi import Operation, Parameter
+
+GET = Operation(
+    "get",
+    "/v1/recommendations",
+    "Recommend to a user, or beside an item.",
+    Recommendations,
+    parameters=(USER_ID, ITEM_ID, K, SEEN, AFTER, LEVEL),
+    problems=(*QUERY_PROBLEMS, "starting"),
+)
+POST = Operation(
+    "post",
+    "/v1/recommendations",
+    "Recommend to anyone, from favourites too.",
+    Recommendations,
+    body=(
+        *GET.parameters,
+        Parameter("item_ids", Ids, "Favourites or a cart, oldest first. They count as liked and never come back."),
+        Parameter("exclude", Ids, "Items that must not come."),
+    ),
+    problems=(*BODY_PROBLEMS, "starting"),
+    example={"item_ids": ["casablanca", "vertigo"], "k": 5},
+)
+OPERATIONS = (GET, POST)
+
+
+class RecommendationsResource:
+    """``/v1/recommendations``."""
+
+    def __init__(self, recommender: Recommender, served: ServedLog, bounds: Bounds, deadline: NewDeadline) -> None:
+        self._recommender = recommender
+        self._served = served
+        self._bounds = bounds
+        self._deadline = deadline
+
+    async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Recommend to a user, or beside an item."""
+        await self._answer(request, response, recommendation_from_query(request, GET.query, self._bounds))
+
+    async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Recommend to anyone, from favourites too."""
+        query_parameters(request, ())
+        body = await read_json(request, self._bounds.max_body_bytes, self._deadline())
+        await self._answer(request, response, recommendation_from_body(body, POST.members, self._bounds))
+
+    async def _answer(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, wanted: RecommendationRequest
+    ) -> None:
+        recommendations = await self._recommender.recommend(wanted, request.context.request_id)
+        self._served.record(wanted, recommendations)
+        answer(response, recommendations)

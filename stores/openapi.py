@@ -1,0 +1,192 @@
+"""How a server describes its routes, and the OpenAPI 3.1 document that is generated from that.
+
+Each resource file has a table ``OPERATIONS``; the names that stand in it are also those that the resource accepts, so
+that the document cannot say one thing and the server do another. Both servers have one, hence its place here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+
+import msgspec
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+TEXT = "text/plain"
+PROBLEM = "application/problem+json"
+
+# Of every operation, whatever it says itself.
+COMMON_PROBLEMS = ("internal",)
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter of the path or the query, or one member of a body that is given as a tuple of these.
+
+    ``type``: what ``msgspec.json.schema`` understands. ``maximum``: the NAME of a limit that settings decide; its value
+    is filled in when the document is made.
+    """
+
+    name: str
+    type: Any
+    doc: str
+    required: bool = False
+    default: Any = None
+    maximum: str | None = None
+    example: Any = None
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One method of one route.
+
+    ``body``: a type, a list of types (any of them), a tuple of members, or ``None``. ``answer``: a type, or ``None``
+    where the answer is text. Of an NDJSON stream both describe one line. ``problems``: the kinds it may answer.
+    ``example``: a body.
+    """
+
+    method: Literal["get", "post", "put", "delete"]
+    path: str
+    summary: str
+    answer: Any
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    body_media: tuple[str, ...] = (JSON,)
+    answer_media: tuple[str, ...] = (JSON,)
+    status: int = 200
+    problems: tuple[str, ...] = ()
+    example: Any = None
+
+    @property
+    def query(self) -> tuple[str, ...]:
+        """The names of the query parameters: what the route accepts and nothing else."""
+        return tuple(parameter.name for parameter in self.parameters if f"{{{parameter.name}}}" not in self.path)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the members of a body given as a tuple."""
+        return tuple(member.name for member in self.body) if isinstance(self.body, tuple) else ()
+
+
+class ProblemDocument(msgspec.Struct, frozen=True):
+    """An error (RFC 9457). Some kinds have further members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def document(
+    title: str,
+    version: str,
+    operations: Sequence[Operation],
+    problems: Mapping[str, tuple[int, str]],
+    limits: Mapping[str, int],
+    schema_hook: Any = None,
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document.
+
+    ``problems``: status and meaning of every kind. ``limits``: what ``Parameter.maximum`` names. ``schema_hook``: as of
+    ``msgspec.json.schema_components``, for types that it does not know.
+    """
+    writer = _Writer(operations, problems, limits, schema_hook)
+    paths: dict[str, Any] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = writer.operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": dict(sorted(writer.components.items()))},
+    }
+
+
+class _Writer:
+    def __init__(
+        self,
+        operations: Sequence[Operation],
+        problems: Mapping[str, tuple[int, str]],
+        limits: Mapping[str, int],
+        schema_hook: Any,
+    ) -> None:
+        self._problems = problems
+        self._limits = limits
+        types: list[Any] = [ProblemDocument]
+        for one in operations:
+            members = one.body if isinstance(one.body, tuple) else ()
+            types += [parameter.type for parameter in (*one.parameters, *members)]
+            bodies = one.body if isinstance(one.body, list) else [] if isinstance(one.body, tuple) else [one.body]
+            types += [kind for kind in (*bodies, one.answer) if kind is not None]
+        schemas, self.components = msgspec.json.schema_components(
+            types, ref_template="#/components/schemas/{name}", schema_hook=schema_hook
+        )
+        self._schemas = list(zip(types, schemas, strict=True))
+
+    def operation(self, one: Operation) -> dict[str, Any]:
+        words = re.findall(r"\w+", one.path)
+        written: dict[str, Any] = {
+            "operationId": "_".join([one.method, *words]),
+            "summary": one.summary,
+            "parameters": [self._parameter(parameter, one.path) for parameter in one.parameters],
+            "responses": self._responses(one),
+        }
+        if one.body is not None:
+            schema = self._body(one.body)
+            media = {"schema": schema} | ({} if one.example is None else {"example": one.example})
+            written["requestBody"] = {"required": True, "content": {kind: media for kind in one.body_media}}
+        return written
+
+    def _schema(self, kind: Any) -> dict[str, Any]:
+        return next(schema for known, schema in self._schemas if known is kind)
+
+    def _bounded(self, parameter: Parameter) -> dict[str, Any]:
+        schema = dict(self._schema(parameter.type))
+        if parameter.maximum is not None:
+            schema["maximum"] = self._limits[parameter.maximum]
+        if parameter.default is not None:
+            schema["default"] = parameter.default
+        return schema
+
+    def _parameter(self, parameter: Parameter, path: str) -> dict[str, Any]:
+        in_path = f"{{{parameter.name}}}" in path
+        return {
+            "name": parameter.name,
+            "in": "path" if in_path else "query",
+            "required": in_path or parameter.required,
+            "description": parameter.doc,
+            "schema": self._bounded(parameter),
+        } | ({} if parameter.example is None else {"example": parameter.example})
+
+    def _body(self, body: Any) -> dict[str, Any]:
+        if isinstance(body, list):
+            return {"anyOf": [self._schema(kind) for kind in body]}
+        if not isinstance(body, tuple):
+            return self._schema(body)
+        members: tuple[Parameter, ...] = body
+        return {
+            "type": "object",
+            "properties": {one.name: self._bounded(one) | {"description": one.doc} for one in members},
+            "required": [one.name for one in members if one.required],
+            "additionalProperties": False,
+        }
+
+    def _responses(self, one: Operation) -> dict[str, Any]:
+        schema = {"type": "string"} if one.answer is None else self._schema(one.answer)
+        responses: dict[str, Any] = {
+            str(one.status): {
+                "description": HTTPStatus(one.status).phrase,
+                "content": {media: {"schema": schema} for media in one.answer_media},
+            }
+        }
+        by_status: dict[int, list[str]] = {}
+        for kind in (*one.problems, *COMMON_PROBLEMS):
+            by_status.setdefault(self._problems[kind][0], []).append(kind)
+        for status, kinds in sorted(by_status.items()):
+            responses[str(status)] = {
+                "description": "; ".join(f"{kind}: {self._problems[kind][1]}" for kind in kinds),
+                "content": {PROBLEM: {"schema": self._schema(ProblemDocument)}},
+            }
+        return responses
