@@ -11,7 +11,7 @@ DATA ?=
 RATE ?=
 ONCE ?=
 
-.PHONY: help install test lint docs quality demo reset clean
+.PHONY: help install test lint docs quality demo services-up services-down services-status reset clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,15 @@ quality: $(VENV)/installed ## measure what docs/quality.md shows: DATA=<folder o
 
 demo: $(VENV)/installed ## the whole loop on this machine: ONCE=1 ends by itself, DATA=<folder or file>, RATE=<events/s>
 	$(BIN)/python -m demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(if $(RATE),--rate "$(RATE)")
+
+services-up: $(VENV)/installed ## start real servers behind the deployed adapters: in Docker where it runs, else as local processes
+	@$(BIN)/python -m services up
+
+services-down: $(VENV)/installed ## stop them; what they hold stays below data/services
+	@$(BIN)/python -m services down
+
+services-status: $(VENV)/installed ## which of them answer, and where
+	@$(BIN)/python -m services status
 
 reset: ## forget what the demo learned
 	rm -rf data/demo

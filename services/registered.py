@@ -1,0 +1,7 @@
+"""The servers that ``python -m services`` knows, in the order in which they start."""
+
+from __future__ import annotations
+
+from services.server import Server
+
+SERVERS: tuple[type[Server], ...] = ()
