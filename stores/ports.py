@@ -26,6 +26,14 @@ RECOMMENDATIONS_SERVED = "recommendations_served"
 
 # The name of the popular list that serving falls back to.
 POPULAR = "popular"
+# Popular lists of a time window are named ``popular:day`` and ``trending:hour``, those of a category
+# ``popular:day:Comedy`` (``popular_name``).
+WINDOWS = ("hour", "day", "week")
+
+
+def popular_name(order: str, window: str, category: str | None = None) -> str:
+    """Return the name of a popular list. ``order``: ``popular`` or ``trending``; ``window``: one of ``WINDOWS``."""
+    return f"{order}:{window}" if category is None else f"{order}:{window}:{category}"
 
 
 class StoreUnavailable(Exception):
@@ -137,13 +145,35 @@ class EventLog(Protocol):
 
 
 class AsyncEventLog(Protocol):
-    """The log as serving writes it."""
+    """The log as serving writes it, and as people look into it.
+
+    Looking up what was served: a request_id carries its time, ``offsets_at`` leads to the records of that time, and
+    ``read`` reads them. Receipts and places come from outside and may name what was never there.
+    """
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
         """Append in order; durable on return. Concurrent calls share one commit. NOT safe to repeat."""
 
+    async def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
+        """Return the records of one partition from ``offset`` on, in order, at most ``limit``; empty at the end.
+
+        It moves no other reader. Where the log no longer holds ``offset`` it begins with the first record kept.
+        """
+
+    async def offsets_at(self, topic: str, time_s: float) -> dict[TopicPartition, int]:
+        """Return, per partition, the offset of the first record kept that arrived at ``time_s`` or later.
+
+        Epoch seconds. It is the end where none did: 0 leads to the first record kept, infinity to the end.
+        """
+
     async def dead_letter(self, topic: str, receipt: Receipt) -> DeadLetter | None:
         """Return the dead letter that a record became, or ``None``."""
+
+    async def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
+        """Return the newest dead letters of a topic, newest first, without those that were dropped."""
+
+    async def drop_dead_letters(self, topic: str, receipts: Sequence[Receipt]) -> None:
+        """Take dead letters out of ``dead_letters``; unknown ones are left out. Safe to repeat."""
 
     async def close(self) -> None:
         """Release what is held. Safe to repeat."""
@@ -202,6 +232,12 @@ class UserReader(Protocol):
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         """Drop pending events below the learned offset of their partition. Safe to repeat."""
 
+    async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
+        """Return documents in one order of their user_ids that always holds, the first ones or those after ``after``.
+
+        Going on with the last user_id until nothing comes tells every document that stays there exactly once.
+        """
+
     async def close(self) -> None:
         """Release what is held. Safe to repeat."""
 
@@ -245,6 +281,13 @@ class ServingState(msgspec.Struct, frozen=True):
     report: dict[str, Any]
 
 
+class Numbered(NamedTuple):
+    """An item and its number: items are numbered as they first come, and keep their number until they are deleted."""
+
+    number: int
+    item: Item
+
+
 class ItemReader(Protocol):
     """Items as serving sees them."""
 
@@ -260,11 +303,41 @@ class ItemReader(Protocol):
     async def search_text(self, text: str, limit: int) -> list[Item]:
         """Return available items whose title or text match every word, the last word by prefix, best first."""
 
+    async def newest(self, limit: int, *, category: str | None = None, before: int | None = None) -> list[Numbered]:
+        """Return available items, of one category or all, the one that came last first.
+
+        ``before``: the number of the last one of the page before, to go on after it.
+        """
+
+    async def categories(self) -> dict[str, int]:
+        """Return how many available items every category has; empty categories are left out."""
+
+    async def scan(self, after: int, limit: int) -> list[Numbered]:
+        """Return items, unavailable ones too, in order of their numbers, those above ``after``.
+
+        Going on with the last number until nothing comes tells every item that stays there exactly once.
+        """
+
+    async def recent_users(self, item_ids: Sequence[str]) -> dict[str, list[str]]:
+        """Return the user_ids who consumed each of these items last, newest first; items without any are left out.
+
+        One round trip. A user may have been deleted since.
+        """
+
+    async def rules(self) -> dict[str, bytes]:
+        """Return all stored rules by name."""
+
+    async def put_rule(self, name: str, rule: bytes | None) -> None:
+        """Store a rule under a name, or remove it (``None``); visible on return. Safe to repeat; the last one wins."""
+
     async def serving_state(self) -> ServingState | None:
         """Return what the trainer published last, or ``None`` before the first time."""
 
     async def put_many(self, items: Sequence[Item]) -> None:
         """Write items through; visible on return. Safe to repeat."""
+
+    async def delete(self, item_ids: Sequence[str]) -> None:
+        """Remove items, their edges and recent users; visible on return. Safe to repeat."""
 
     async def close(self) -> None:
         """Release what is held. Safe to repeat."""
@@ -277,10 +350,13 @@ class ItemWriter(Protocol):
         """Write items. Safe to repeat."""
 
     def delete(self, item_ids: Sequence[str]) -> None:
-        """Remove items and their edges. Safe to repeat."""
+        """Remove items, their edges and recent users. Safe to repeat."""
 
-    def put_popular(self, name: str, entries: Sequence[tuple[str, float]], version: int) -> None:
-        """Replace a popular list (best first). Safe to repeat. Raises ``StaleEpoch``."""
+    def put_popular(self, lists: Mapping[str, Sequence[tuple[str, float]]], version: int) -> None:
+        """Replace popular lists by name (best first). Safe to repeat. Raises ``StaleEpoch``."""
+
+    def put_recent_users(self, users: Mapping[str, Sequence[str]], version: int) -> None:
+        """Replace the recent users of each of these items (newest first). Safe to repeat. Raises ``StaleEpoch``."""
 
     def put_neighbours(self, edges: Mapping[str, Sequence[tuple[str, float]]], version: int) -> None:
         """Replace all edges of each of these items. Safe to repeat. Raises ``StaleEpoch``."""

@@ -219,7 +219,8 @@ class Publisher:
         learner, version = self._learner, version_of(self.epoch, self.seq)
         fast = learner.popularity_columns()[:, 0]
         best = np.lexsort((np.arange(len(fast)), -fast))[:POPULAR_LIMIT].tolist()
-        self._items.put_popular(POPULAR, [(learner.items.id(row), float(fast[row])) for row in best], version)
+        popular = [(learner.items.id(row), float(fast[row])) for row in best]
+        self._items.put_popular({POPULAR: popular}, version)
         self._publish_edges(list(islice(self.outbox.edges, EDGES_AT_ONCE)), version)
         if settling and not self.outbox.edges:
             self._settle_edges(version)

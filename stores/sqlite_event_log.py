@@ -1,6 +1,7 @@
 """The event log in one SQLite file: every topic has one partition, 0, with dense offsets from 0.
 
-Nothing expires, so ``begin_offsets`` is what the file holds. An acknowledged append survives power loss.
+Events and items never expire; of what was served the newest ``SERVED_KEPT`` are kept. ``begin_offsets`` is what the
+file holds. An acknowledged append survives power loss.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stores.clock import SystemClock
-from stores.ports import Clock, DeadLetter, Entry, Receipt, Record, TopicPartition
+from stores.ports import RECOMMENDATIONS_SERVED, Clock, DeadLetter, Entry, Receipt, Record, TopicPartition
 from stores.sqlite_file import SqliteFile, path_of
 from stores.sqlite_group_commit import GroupCommit
 
 # How often a poll that found nothing looks again; a look costs about 10 microseconds.
 POLL_PAUSE_S = 0.005
+# Records of topic recommendations_served that are kept: a day of one answer per second, some 100 MB at most.
+SERVED_KEPT = 100_000
 
 _SCHEMA = (
     """CREATE TABLE records (topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -28,9 +31,14 @@ _SCHEMA = (
            PRIMARY KEY (topic, partition)) WITHOUT ROWID""",
     """CREATE TABLE dead_letters (nth INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
            offset INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, value BLOB NOT NULL,
-           UNIQUE (topic, partition, offset))""",
+           dropped INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition, offset))""",
 )
+# Above every offset.
+MOST = (1 << 63) - 1
 _LETTER = "SELECT topic, partition, offset, reason, message, value FROM dead_letters WHERE topic = ?"
+_NEWEST_LETTERS = f"{_LETTER} AND NOT dropped ORDER BY nth DESC LIMIT ?"
+_RECORDS = """SELECT topic, partition, offset, key, value, arrival_s FROM records
+    WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?"""
 
 
 class SqliteEventLog:
@@ -77,11 +85,7 @@ class SqliteEventLog:
         records: list[Record] = []
         for nth in range(len(places)):
             place = places[(self._first + nth) % len(places)]
-            rows = self._quick.read(
-                "SELECT topic, partition, offset, key, value, arrival_s FROM records"
-                " WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?",
-                (*place, self._positions[place], max_records - len(records)),
-            )
+            rows = self._quick.read(_RECORDS, (*place, self._positions[place], max_records - len(records)))
             if rows:
                 records += [Record(*row) for row in rows]
                 self._positions[place] = records[-1].offset + 1
@@ -129,7 +133,7 @@ class SqliteEventLog:
 
     def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
         """Return the dead letters of a topic that were set aside last, newest first."""
-        return [DeadLetter(*row) for row in self._quick.read(f"{_LETTER} ORDER BY nth DESC LIMIT ?", (topic, limit))]
+        return [DeadLetter(*row) for row in self._quick.read(_NEWEST_LETTERS, (topic, limit))]
 
     def close(self) -> None:
         """Close the file. Safe to repeat."""
@@ -159,13 +163,48 @@ class SqliteAsyncEventLog:
             return []
         return await self._writer.run(lambda connection: _append(connection, topic, entries, self._clock.now_s()))
 
+    async def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
+        """Return records from ``offset`` on, in order, at most ``limit``; empty at the end."""
+        if place.partition != 0 or offset > MOST:
+            return []
+        return [Record(*row) for row in self._reading.read(_RECORDS, (*place, offset, limit))]
+
+    async def offsets_at(self, topic: str, time_s: float) -> dict[TopicPartition, int]:
+        """Return the offset of the first record kept that arrived at ``time_s`` or later; the end where none did.
+
+        Found by halving: records lie in order of arrival, but for what a clock that was set back did.
+        """
+        end = self._reading.read("SELECT next_offset FROM positions WHERE topic = ? AND partition = 0", (topic,))
+        low = self._reading.read("SELECT min(offset) FROM records WHERE topic = ? AND partition = 0", (topic,))[0][0]
+        high = end[0][0] if end else 0
+        low = high if low is None else low
+        while low < high:
+            middle = (low + high) // 2
+            rows = self._reading.read(_RECORDS, (topic, 0, middle, 1))
+            if rows and rows[0][-1] < time_s:
+                low = middle + 1
+            else:
+                high = middle
+        return {TopicPartition(topic, 0): low}
+
     async def dead_letter(self, topic: str, receipt: Receipt) -> DeadLetter | None:
         """Return the dead letter that a record became, or ``None``."""
-        if receipt.partition != 0 or receipt.offset >= 1 << 63:  # a receipt comes from outside and may be invented
+        if receipt.partition != 0 or receipt.offset > MOST:  # a receipt comes from outside and may be invented
             return None
         place = (topic, receipt.partition, receipt.offset)
         rows = self._reading.read(f"{_LETTER} AND partition = ? AND offset = ?", place)
         return DeadLetter(*rows[0]) if rows else None
+
+    async def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
+        """Return the newest dead letters of a topic, newest first, without those that were dropped."""
+        return [DeadLetter(*row) for row in self._reading.read(_NEWEST_LETTERS, (topic, limit))]
+
+    async def drop_dead_letters(self, topic: str, receipts: Sequence[Receipt]) -> None:
+        """Take dead letters out of ``dead_letters``. Safe to repeat. Setting one aside again does not bring it back."""
+        places = [(topic, x.partition, x.offset) for x in receipts if x.offset <= MOST]
+        if places:
+            drop = "UPDATE dead_letters SET dropped = 1 WHERE topic = ? AND partition = ? AND offset = ?"
+            await self._writer.run(lambda connection: connection.executemany(drop, places).rowcount)
 
     async def close(self) -> None:
         """Finish what was asked for and close the file. Safe to repeat."""
@@ -185,4 +224,8 @@ def _append(connection: sqlite3.Connection, topic: str, entries: Sequence[Entry]
         "INSERT INTO records VALUES (?, 0, ?, ?, ?, ?)",
         [(topic, first + nth, entry.key, entry.value, arrival_s) for nth, entry in enumerate(entries)],
     )
+    if topic == RECOMMENDATIONS_SERVED:
+        connection.execute(
+            "DELETE FROM records WHERE topic = ? AND partition = 0 AND offset < ?", (topic, next_offset - SERVED_KEPT)
+        )
     return [Receipt(0, first + nth) for nth in range(len(entries))]

@@ -35,6 +35,8 @@ _PENDING = (
     "CREATE INDEX pending_of_user ON pending (user_id, partition, offset)",
 )
 
+_DOCUMENT = "SELECT user_id, embedding, history, version FROM users WHERE embedding IS NOT NULL"
+
 
 class _History(msgspec.Struct, frozen=True):
     """The part of a user document that is stored as JSON."""
@@ -84,21 +86,8 @@ class SqliteUserReader:
             user_ids,
         ):
             pending.setdefault(user_id, []).append(PendingEvent(*event))
-        documents: dict[str, UserDocument] = {}
-        for user_id, embedding, history_json, version in self._documents.read_in(
-            "SELECT user_id, embedding, history, version FROM users WHERE user_id IN {} AND embedding IS NOT NULL",
-            user_ids,
-        ):
-            history = _decode(history_json)
-            documents[user_id] = UserDocument(
-                user_id=user_id,
-                embedding=np.frombuffer(embedding, dtype="<f4"),
-                recent=history.recent,
-                seen=history.seen,
-                hidden=history.hidden,
-                as_of=history.as_of,
-                version=version,
-            )
+        rows = self._documents.read_in(f"{_DOCUMENT} AND user_id IN {{}}", user_ids)
+        documents = {row[0]: _document(*row) for row in rows}
         return {x: _state(documents.get(x), pending.get(x, [])) for x in user_ids}
 
     async def add_pending(self, events: Mapping[str, Sequence[PendingEvent]]) -> None:
@@ -126,11 +115,29 @@ class SqliteUserReader:
             while await self._writer.run(forget) == FORGET_STEP:
                 pass
 
+    async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
+        """Return documents in order of user_id, the first ones or those after ``after``."""
+        rows = self._documents.read(f"{_DOCUMENT} AND user_id > ? ORDER BY user_id LIMIT ?", (after or "", limit))
+        return [_document(*row) for row in rows]
+
     async def close(self) -> None:
         """Finish what was asked for and close the files. Safe to repeat."""
         await self._writer.close()
         self._documents.close()
         self._pending.close()
+
+
+def _document(user_id: str, embedding: bytes, history_json: bytes, version: int) -> UserDocument:
+    history = _decode(history_json)
+    return UserDocument(
+        user_id=user_id,
+        embedding=np.frombuffer(embedding, dtype="<f4"),
+        recent=history.recent,
+        seen=history.seen,
+        hidden=history.hidden,
+        as_of=history.as_of,
+        version=version,
+    )
 
 
 def _state(document: UserDocument | None, pending: Sequence[PendingEvent]) -> UserState:

@@ -234,6 +234,51 @@ class EventLogContract:
 
         assert self.run(url, ask) == [letter, None, None, None]
 
+    def test_any_part_of_a_partition_can_be_read_beside_the_reader(self, log, url):
+        receipts = log.append(USER_EVENTS, _entries(*"abcde"))
+        place = TopicPartition(USER_EVENTS, receipts[0].partition)
+        _from_begin(log, USER_EVENTS)
+
+        async def read(serving: AsyncEventLog) -> list[list[Record]]:
+            asked = [(place, 0, 10), (place, 1, 2), (place, 4, 1), (place, 5, 10), (place, 10**30, 1)]
+            asked += [(TopicPartition(USER_EVENTS, 77), 0, 10), (TopicPartition(ITEMS, place.partition), 0, 10)]
+            return [await serving.read(*part) for part in asked]
+
+        parts = self.run(url, read)
+        assert [_values(part) for part in parts] == [list("abcde"), ["b", "c"], ["e"], [], [], [], []]
+        assert parts[0] == log.poll(10, 1.0)
+
+    def test_the_place_of_a_time_is_found(self, log, url):
+        log.append(USER_EVENTS, _entries("a", "b"))
+        time.sleep(0.05)
+        between_s = time.time()
+        time.sleep(0.05)
+        receipts = log.append(USER_EVENTS, _entries("c"))
+        place = TopicPartition(USER_EVENTS, receipts[0].partition)
+
+        async def find(serving: AsyncEventLog) -> list[dict[TopicPartition, int]]:
+            return [await serving.offsets_at(USER_EVENTS, time_s) for time_s in (0.0, between_s, 1e12, float("inf"))]
+
+        found = self.run(url, find)
+        assert [offsets[place] for offsets in found] == [0, 2, 3, 3]
+        assert all(set(offsets) == set(log.partitions(USER_EVENTS)) for offsets in found)
+
+    def test_serving_lists_dead_letters_and_drops_them(self, log, url):
+        letters = [DeadLetter(USER_EVENTS, 0, n, "not_json", "no object", b"x%d" % n) for n in range(5)]
+        log.append(USER_EVENTS, _entries(*"abcde"))
+        log.set_aside(letters)
+
+        async def drop(serving: AsyncEventLog) -> list[list[DeadLetter]]:
+            listed = [await serving.dead_letters(USER_EVENTS, 3), await serving.dead_letters(ITEMS, 3)]
+            for _ in range(2):
+                receipts = [Receipt(0, 4), Receipt(0, 1), Receipt(9, 1), Receipt(0, 10**30)]
+                await serving.drop_dead_letters(USER_EVENTS, receipts)
+            return [*listed, await serving.dead_letters(USER_EVENTS, 10)]
+
+        newest_first = letters[::-1]
+        assert self.run(url, drop) == [newest_first[:3], [], [letters[3], letters[2], letters[0]]]
+        assert log.dead_letters(USER_EVENTS, 10) == [letters[3], letters[2], letters[0]]
+
     def test_concurrent_appends_each_get_their_own_places(self, log, url):
         async def append(serving: AsyncEventLog) -> list[list[Receipt]]:
             calls = (serving.append(USER_EVENTS, _entries(f"{n}a", f"{n}b")) for n in range(100))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from models.items import Item
 from stores.adapters import open_item_reader, open_item_writer
-from stores.ports import ItemReader, ServingState, StaleEpoch, version_of
+from stores.ports import ItemReader, Numbered, ServingState, StaleEpoch, version_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,6 +90,15 @@ class ItemStoreContract:
     def neighbours(self, url: str, *item_ids: str) -> dict[str, list[tuple[str, float]]]:
         return self.run(url, lambda reader: reader.neighbours(item_ids))
 
+    def recent_users(self, url: str, *item_ids: str) -> dict[str, list[str]]:
+        return self.run(url, lambda reader: reader.recent_users(item_ids))
+
+    def newest(self, url: str, limit: int = 10, **of: object) -> list[Numbered]:
+        return self.run(url, lambda reader: reader.newest(limit, **of))
+
+    def numbers(self, url: str, **of: object) -> dict[str, int]:
+        return {item.item_id: number for number, item in self.newest(url, **of)}
+
     def serving_state(self, url: str) -> ServingState | None:
         return self.run(url, lambda reader: reader.serving_state())
 
@@ -102,6 +111,9 @@ class ItemStoreContract:
         assert self.neighbours(url, "i1") == {}
         assert self.found(url, "whale") == []
         assert self.serving_state(url) is None
+        assert self.newest(url) == self.newest(url, category="novels") == []
+        assert self.run(url, lambda reader: reader.scan(0, 10)) == []
+        assert self.run(url, lambda reader: reader.categories()) == {}
 
     def test_items_come_back_as_they_were_and_unknown_ones_are_left_out(self, writer, url):
         writer.put_many([WHALE, STARS])
@@ -135,17 +147,27 @@ class ItemStoreContract:
         writer.put_many([])
         writer.delete([])
         writer.put_neighbours({}, version_of(1, 1))
+        writer.put_popular({}, version_of(1, 1))
+        writer.put_recent_users({}, version_of(1, 1))
         self.run(url, lambda reader: reader.put_many([]))
+        self.run(url, lambda reader: reader.delete([]))
         assert self.get(url, "i1") == {}
 
-    def test_deleting_removes_the_item_its_words_and_its_edges(self, writer, url):
+    @pytest.mark.parametrize("side", ["trainer", "serving"])
+    def test_deleting_removes_the_item_its_words_and_its_edges(self, writer, url, side):
+        def delete(item_ids: list[str]) -> None:
+            writer.delete(item_ids) if side == "trainer" else self.run(url, lambda reader: reader.delete(item_ids))
+
         writer.put_many([WHALE, TREK])
         writer.put_neighbours({"i1": [("i3", 1.0)], "i3": [("i2", 1.0)]}, version_of(1, 1))
+        writer.put_recent_users({"i1": ["u1"], "i3": ["u1"]}, version_of(1, 1))
         for _ in range(2):
-            writer.delete(["i1", "never seen"])
+            delete(["i1", "never seen"])
         assert self.get(url, "i1", "i3") == {"i3": TREK}
         assert self.found(url, "whale") == ["i3"]
         assert self.neighbours(url, "i1", "i3") == {"i3": [("i2", 1.0)]}
+        assert self.recent_users(url, "i1", "i3") == {"i3": ["u1"]}
+        assert self.numbers(url, category="novels") == {}
         writer.put_many([WHALE])
         assert self.found(url, "moby") == ["i1"]
 
@@ -162,6 +184,53 @@ class ItemStoreContract:
         assert self.neighbours(url, "i3") == {"i3": [("both", float(seq))]}
         assert self.get(url, "both")["both"].title in ("From A", "From B")
         assert self.found(url, "from") == ["both"]
+
+    # --- listing
+
+    def test_the_newest_come_first_page_after_page_and_changing_an_item_makes_it_no_newer(self, writer, url):
+        writer.put_many([WHALE, STARS, TREK])
+        writer.put_many([CAFE, Item("i2", title="Changed")])
+        pages, before = [], None
+        while page := self.newest(url, 3, before=before):
+            pages.append([item.item_id for _, item in page])
+            before = page[-1].number
+        assert pages == [["i4", "i3", "i2"], ["i1"]]
+        assert self.newest(url, 4)[2].item.title == "Changed"
+
+    def test_items_are_listed_and_counted_by_category(self, writer, url):
+        writer.put_many([WHALE, STARS, Item("i5", category="novels"), Item("i6", category="ключ: 🔑")])
+        assert [item.item_id for _, item in self.newest(url, category="novels")] == ["i5", "i1"]
+        assert [item.item_id for _, item in self.newest(url, category="novels", before=self.numbers(url)["i5"])] == [
+            "i1"
+        ]
+        assert self.newest(url, category="unknown") == []
+        assert self.run(url, lambda reader: reader.categories()) == {"novels": 2, "ключ: 🔑": 1}
+        writer.put_many([Item("i5", category="ключ: 🔑"), Item("i1", category="novels", available=False)])
+        assert [item.item_id for _, item in self.newest(url, category="ключ: 🔑")] == ["i6", "i5"]
+        assert self.run(url, lambda reader: reader.categories()) == {"ключ: 🔑": 2}
+
+    def test_a_hidden_item_is_not_listed_and_comes_back_to_its_place(self, writer, url):
+        writer.put_many([WHALE, STARS])
+        hidden = Item("i2", title="Star Wars", available=False)
+        writer.put_many([hidden])
+        assert list(self.numbers(url)) == ["i1"]
+        assert [item for _, item in self.run(url, lambda reader: reader.scan(0, 10))] == [WHALE, hidden]
+        writer.put_many([STARS, CAFE])
+        assert list(self.numbers(url)) == ["i4", "i2", "i1"]
+
+    def test_scanning_tells_every_item_once(self, writer, url):
+        items = [Item(f"i{n}", title=f"Number {n}", available=n % 3 > 0) for n in range(50)]
+        writer.put_many(items)
+        writer.delete(["i7"])
+
+        async def scan(reader: ItemReader) -> list[Item]:
+            found: list[Numbered] = []
+            while page := await reader.scan(found[-1].number if found else 0, 7):
+                assert len(page) <= 7
+                found += page
+            return [item for _, item in found]
+
+        assert self.run(url, scan) == [item for item in items if item.item_id != "i7"]
 
     # --- text search
 
@@ -230,13 +299,13 @@ class ItemStoreContract:
     # --- popular lists
 
     def test_a_popular_list_is_replaced_whole(self, writer, url):
-        writer.put_popular("all", [("i1", 3.0), ("i2", 2.0), ("i3", 1.0)], version_of(1, 1))
-        writer.put_popular("novels", [("i1", 3.0)], version_of(1, 1))
+        writer.put_popular({"all": [("i1", 3.0), ("i2", 2.0), ("i3", 1.0)]}, version_of(1, 1))
+        writer.put_popular({"novels": [("i1", 3.0)]}, version_of(1, 1))
         assert self.popular(url, "all", 2) == [("i1", 3.0), ("i2", 2.0)]
-        writer.put_popular("all", [("i4", 0.5)], version_of(1, 2))
+        writer.put_popular({"all": [("i4", 0.5)]}, version_of(1, 2))
         assert self.popular(url, "all") == [("i4", 0.5)]
         assert self.popular(url, "novels") == [("i1", 3.0)]
-        writer.put_popular("all", [], version_of(1, 3))
+        writer.put_popular({"all": []}, version_of(1, 3))
         assert self.popular(url, "all") == []
 
     # --- the item graph
@@ -248,6 +317,28 @@ class ItemStoreContract:
         writer.put_neighbours({"i1": [("i9", 0.5)]}, version_of(1, 2))
         assert self.neighbours(url, "i1", "i2") == {"i1": [("i9", 0.5)], "i2": [("i3", 1.0)]}
 
+    # --- recent users of items
+
+    def test_the_recent_users_of_an_item_are_replaced_whole(self, writer, url):
+        writer.put_recent_users({"i1": ["u2", "ключ 🔑"], "i2": ["u1"]}, version_of(1, 1))
+        assert self.recent_users(url, "i1", "i2", "unknown") == {"i1": ["u2", "ключ 🔑"], "i2": ["u1"]}
+        writer.put_recent_users({"i1": ["u9"]}, version_of(1, 2))
+        assert self.recent_users(url, "i1", "i2") == {"i1": ["u9"], "i2": ["u1"]}
+        assert self.recent_users(url) == {}
+
+    # --- rules
+
+    def test_rules_are_stored_by_name_replaced_and_removed(self, url):
+        async def put(reader: ItemReader) -> list[dict[str, bytes]]:
+            found = [await reader.rules()]
+            for name, rule in (("a", b"1"), ("ключ 🔑", bytes(range(256))), ("a", b"2"), ("a", None), ("a", None)):
+                await reader.put_rule(name, rule)
+                found.append(await reader.rules())
+            return found
+
+        odd = {"ключ 🔑": bytes(range(256))}
+        assert self.run(url, put) == [{}, {"a": b"1"}, {"a": b"1"} | odd, {"a": b"2"} | odd, odd, odd]
+
     # --- serving state
 
     def test_the_serving_state_is_replaced(self, writer, url):
@@ -255,13 +346,15 @@ class ItemStoreContract:
         writer.put_serving_state(_state(version_of(1, 2), learned=2))
         assert self.serving_state(url) == _state(version_of(1, 2), learned=2)
 
-    # --- versions and epochs, the same for all three
+    # --- versions and epochs, the same for all four
 
     def write(self, writer, kind: str, version: int, mark: float) -> None:
         if kind == "popular":
-            writer.put_popular("all", [("i1", mark)], version)
+            writer.put_popular({"all": [("i1", mark)]}, version)
         elif kind == "neighbours":
             writer.put_neighbours({"i1": [("i2", mark)]}, version)
+        elif kind == "recent_users":
+            writer.put_recent_users({"i1": [str(mark)]}, version)
         else:
             writer.put_serving_state(_state(version, learned=int(mark)))
 
@@ -270,11 +363,13 @@ class ItemStoreContract:
             return self.popular(url, "all")[0][1]
         if kind == "neighbours":
             return self.neighbours(url, "i1")["i1"][0][1]
+        if kind == "recent_users":
+            return float(self.recent_users(url, "i1")["i1"][0])
         state = self.serving_state(url)
         assert state is not None
         return state.learned[0]
 
-    @pytest.mark.parametrize("kind", ["popular", "neighbours", "serving_state"])
+    @pytest.mark.parametrize("kind", ["popular", "neighbours", "recent_users", "serving_state"])
     def test_an_older_version_changes_nothing_and_of_one_version_the_last_counts(self, writer, url, kind):
         self.write(writer, kind, version_of(1, 5), 5.0)
         self.write(writer, kind, version_of(1, 4), 4.0)
@@ -285,10 +380,10 @@ class ItemStoreContract:
         self.write(writer, kind, version_of(2, 1), 7.0)
         assert self.read(url, kind) == 7
 
-    @pytest.mark.parametrize("kind", ["popular", "neighbours", "serving_state"])
+    @pytest.mark.parametrize("kind", ["popular", "neighbours", "recent_users", "serving_state"])
     def test_an_older_epoch_is_refused_also_after_another_kind_of_write(self, writer, url, kind):
         self.write(writer, kind, version_of(1, 1), 1.0)
-        writer.put_popular("other", [], version_of(2, 1))
+        writer.put_popular({"other": []}, version_of(2, 1))
         with pytest.raises(StaleEpoch):
             self.write(writer, kind, version_of(1, 9), 9.0)
         with closing(open_item_writer(url)) as other, pytest.raises(StaleEpoch):

@@ -214,6 +214,23 @@ class UserStoreContract:
 
         check()
 
+    def test_scanning_tells_every_document_once(self, writer, url):
+        user_ids = {f"u{n}" for n in range(40)} | {"ключ 🔑", "é", "A", "~"}
+        writer.upsert([_document(user_id, version_of(1, 1)) for user_id in sorted(user_ids)])
+        writer.delete(["u7"], version_of(1, 2))
+        self.add_pending(url, "only pending", _pending(1))
+
+        async def scan(reader: UserReader) -> list[UserDocument]:
+            found: list[UserDocument] = []
+            while page := await reader.scan(found[-1].user_id if found else None, 7):
+                assert len(page) <= 7
+                found += page
+            return found
+
+        found = self.run(url, scan)
+        assert sorted(document.user_id for document in found) == sorted(user_ids - {"u7"})
+        assert all(_same(document, _document(document.user_id, version_of(1, 1))) for document in found)
+
     # --- pending events
 
     def test_pending_events_come_in_order_and_as_they_were(self, url):

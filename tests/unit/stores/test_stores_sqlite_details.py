@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 
 from stores.ports import (
+    RECOMMENDATIONS_SERVED,
     USER_EVENTS,
+    DeadLetter,
     Entry,
     PendingEvent,
+    Receipt,
     Record,
     StoreUnavailable,
     TopicPartition,
     UserDocument,
     version_of,
 )
-from stores.sqlite_event_log import SqliteEventLog
+from stores.sqlite_event_log import SqliteAsyncEventLog, SqliteEventLog
 from stores.sqlite_user_store import SqliteUserReader, SqliteUserWriter
 
 PLACE = TopicPartition(USER_EVENTS, 0)
@@ -70,6 +73,35 @@ def test_offsets_go_on_after_old_records_were_removed(tmp_path: Path):
             assert log.begin_offsets(USER_EVENTS) == {PLACE: begin}
         assert log.append(USER_EVENTS, [Entry("u1", b"y")])[0].offset == 5
         assert log.begin_offsets(USER_EVENTS) == {PLACE: 5}
+
+
+def test_of_what_was_served_only_the_newest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("stores.sqlite_event_log.SERVED_KEPT", 3)
+    with closing(SqliteEventLog(tmp_path / "events.db", timeout_s=5.0)) as log:
+        for topic in (RECOMMENDATIONS_SERVED, USER_EVENTS):
+            log.append(topic, [Entry("u1", b"x")] * 2)
+            log.append(topic, [Entry("u1", b"y")] * 2)
+        served = TopicPartition(RECOMMENDATIONS_SERVED, 0)
+        assert log.begin_offsets(RECOMMENDATIONS_SERVED) == {served: 1}
+        log.seek({served: 0})
+        assert [record.offset for record in log.poll(10, 0.0)] == [1, 2, 3]
+        assert log.begin_offsets(USER_EVENTS) == {PLACE: 0}
+
+
+def test_a_dropped_letter_stays_dropped_when_it_is_set_aside_again(tmp_path: Path):
+    path = tmp_path / "events.db"
+    letter = DeadLetter(USER_EVENTS, 0, 0, "not_json", "no object", b"x")
+
+    async def drop() -> None:
+        serving = SqliteAsyncEventLog(path, timeout_s=5.0)
+        await serving.drop_dead_letters(USER_EVENTS, [Receipt(0, 0)])
+        await serving.close()
+
+    with closing(SqliteEventLog(path, timeout_s=5.0)) as log:
+        log.set_aside([letter])
+        asyncio.run(drop())
+        log.set_aside([letter])
+        assert log.dead_letters(USER_EVENTS, 10) == []
 
 
 def test_a_held_log_is_unavailable_in_time(tmp_path: Path):
