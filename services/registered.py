@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.kafka import Kafka
 from services.server import Server
 
-SERVERS: tuple[type[Server], ...] = ()
+SERVERS: tuple[type[Server], ...] = (Kafka,)
