@@ -11,7 +11,7 @@ DATA ?=
 RATE ?=
 ONCE ?=
 
-.PHONY: help install test lint docs quality demo services-up services-down services-status reset clean
+.PHONY: help install test contracts lint docs quality demo services-up services-down services-status reset clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,11 +29,14 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 
 install: $(VENV)/installed ## make .venv with what the services need
 
-test: $(VENV)/installed-dev ## everything that needs no outside server
+test: $(VENV)/installed-dev ## everything; what needs a server that is not up (make services-up) is skipped aloud
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m pytest
+
+contracts: $(VENV)/installed-dev ## the contract of every port against every adapter and server that is up, as a table
+	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m tests.contracts
 
 lint: $(VENV)/installed-dev ## mend what ruff can mend, then check types
 	$(BIN)/ruff check --fix .

@@ -46,10 +46,12 @@ def _up(chosen: Sequence[LocalProcess]) -> int:
     if docker_compose.engine_answers():
         docker_compose.up()
         return _status(chosen)
-    failed = []
-    started = []
+    failed, started = [], []
     # All are on their way before the first is waited for.
     for process in chosen:
+        if process.pid() is None and (version := _version(process.server)):
+            print(f"{process.server.name}: {version} answers at {process.server.url}, not started from here")
+            continue
         try:
             print(f"{process.server.name}: starting", flush=True)
             process.start()
@@ -92,12 +94,17 @@ def _status(chosen: Sequence[LocalProcess]) -> int:
 def _env(servers: Sequence[Server], suffix: str) -> int:
     """Print a line for every server that answers, for the shell: eval "$(python -m services env)"."""
     for server in servers:
-        try:
-            server.healthy()
-        except NotHealthy:
-            continue
-        print(f"export {server.variable}{suffix}='{server.url}'")
+        if _version(server):
+            print(f"export {server.variable}{suffix}='{server.url}'")
     return 0
+
+
+def _version(server: Server) -> str | None:
+    """Return the version of a server that answers."""
+    try:
+        return server.healthy()
+    except NotHealthy:
+        return None
 
 
 if __name__ == "__main__":
