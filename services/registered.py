@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from services.graphite import Carbon, GraphiteWeb
 from services.kafka import Kafka
+from services.redis import RedisServer
 from services.server import Server
+from services.statsd import Statsd
 
-SERVERS: tuple[type[Server], ...] = (Kafka,)
+SERVERS: tuple[type[Server], ...] = (Kafka, RedisServer, Carbon, GraphiteWeb, Statsd)
