@@ -15,9 +15,8 @@ from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, inner
 from faiss_server.fencing import Fence
 from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable, table_of
 from faiss_server.recent_queries import RecentQueries
-from stores.ports import Candidates, IndexStatus, ItemRows, Query, Stamp, Vectors
+from stores.ports import MAX_HITS, Candidates, IndexStatus, ItemRows, Query, Stamp, Vectors
 
-MAX_K = 10_000
 # A batch is searched as one, with so many hits more, when no query of it excludes more than this.
 MAX_EXTRA_HITS = 600
 # Neighbours by cosine are chosen among this many times as many candidates by inner product.
@@ -295,5 +294,5 @@ _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
 def _check_k(k: int) -> None:
-    if not 1 <= k <= MAX_K:
-        raise BadQuery(f"k must be between 1 and {MAX_K}, not {k}")
+    if not 1 <= k <= MAX_HITS:
+        raise BadQuery(f"k must be between 1 and {MAX_HITS}, not {k}")

@@ -39,7 +39,8 @@ class Recommendations(msgspec.Struct, frozen=True):
     """A list, and how it came about.
 
     ``degraded``: something was down, and the list is less than it could be. ``stale``: the state that ``after`` asked
-    for was not reached in time.
+    for was not reached in time. ``next``: hand it back as ``cursor``, with the same request, for the next page;
+    ``null`` when this was the last.
     """
 
     request_id: str
@@ -48,6 +49,7 @@ class Recommendations(msgspec.Struct, frozen=True):
     stale: bool
     as_of: AsOf
     items: list[RecommendedItem]
+    next: str | None = None
 
 
 class HistoryItem(msgspec.Struct, frozen=True):

@@ -15,9 +15,7 @@ from models import ranking
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies, Edges
-from stores.ports import POPULAR, Candidates, Query, ServingState, Vectors
-
-# The popular list that fallbacks and visitors nobody knows are answered from.
+from stores.ports import MAX_HITS, POPULAR, Candidates, Query, ServingState, Vectors
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Seeking:
 
     def first_size(self) -> int:
         """Return how many to ask for at first: usually enough once blocked ones have left."""
-        return min(self.k + len(self.blocked), 4 * self.k + 100)
+        return min(self.k + len(self.blocked), 4 * self.k + 100, MAX_HITS)
 
 
 class CandidateSources:
@@ -51,8 +49,9 @@ class CandidateSources:
     async def personal(self, seeking: Seeking, state: ServingState) -> list[Scored]:
         """Return the best k by the merged score of ``models.ranking``.
 
-        The list is exact: the index is asked for more, four-fold each time and at last without the blocked items, until
-        the k-th shown item beats whatever the index did not name (see ``models.ranking``) or the index has no more.
+        The list is exact: the index is asked for more, four-fold each time, then without the blocked items, at last
+        page by page, until the k-th shown item beats whatever the index did not name (see ``models.ranking``), or the
+        index has no more, or the time of the request is over.
         """
         recent = seeking.recent
         edges = await self._edges(seeking)
@@ -65,6 +64,7 @@ class CandidateSources:
             embedding = None  # of another generation: its user has not been published again yet
         size, exclude = seeking.first_size(), list[str]()
         shown: list[Scored] = []
+        passed: list[Scored] = []  # shown, of pages that were left behind
         while True:
             query = Query(
                 vector=ranking.query_vector(embedding, state.merge_weights, state.dimension),
@@ -82,12 +82,16 @@ class CandidateSources:
                 seeking.missing.add(error.dependency)
                 return shown
             shown = await self._shown(seeking, found, transitions, state.merge_weights)
+            if passed:
+                shown = sorted(dict([*passed, *shown]).items(), key=lambda pair: (-pair[1], pair[0]))[: seeking.k]
             exhausted = len(found.item_ids) < size
             if exhausted or (len(shown) == seeking.k and shown[-1][1] >= found.scores[-1]):
                 return shown
-            if size > seeking.first_size():
+            if size == MAX_HITS:
+                passed, exclude = shown, [*(exclude or sorted(seeking.blocked)), *found.item_ids]
+            elif size > seeking.first_size():
                 exclude = sorted(seeking.blocked)
-            size *= 4
+            size = min(4 * size, MAX_HITS)
 
     async def neighbours(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
         """Return the neighbours of the recent items in the item graph, by the re-rank part of the merged score."""
@@ -105,9 +109,9 @@ class CandidateSources:
         while True:
             found = await self._dependencies.similar(item_id, size, seeking.deadline) or []
             shown = await self._take(seeking, found, beside=[item_id])
-            if len(shown) == seeking.k or len(found) < size:
+            if len(shown) == seeking.k or len(found) < size or size == MAX_HITS:
                 return shown
-            size *= 4
+            size = min(4 * size, MAX_HITS)
 
     async def popular(self, seeking: Seeking) -> tuple[list[Scored], bool]:
         """Return the most popular items, and whether the store confirmed the list (or it is the last known one)."""

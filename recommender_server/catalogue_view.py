@@ -7,22 +7,29 @@ from collections.abc import Collection, Sequence
 from models.items import Item
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
+from recommender_server.filter_expression import Accepts
 
 # Read beyond what is needed, so that an unavailable item rarely costs a second round trip.
 SPARE = 8
+# A filter that few items pass makes each round trip twice the one before, up to this.
+MAX_READ = 1000
 
 Scored = tuple[str, float]
 
 
 class CatalogueView:
-    """What is known of items within one request. Without the item store every item passes, under its bare id.
+    """What is known of items within one request. Without the item store every item passes, under its bare id, unless
+    there is a filter: what nothing is known of does not pass one.
 
-    ``missing``: the dependencies that this request had to do without; once the item store is among them it is not
-    asked again.
+    ``accepts``: the filter. ``missing``: the dependencies that this request had to do without; once the item store is
+    among them it is not asked again.
     """
 
-    def __init__(self, dependencies: Dependencies, deadline: Deadline, missing: set[str]) -> None:
+    def __init__(
+        self, dependencies: Dependencies, deadline: Deadline, missing: set[str], accepts: Accepts | None = None
+    ) -> None:
         self._dependencies = dependencies
+        self._accepts = accepts
         self._deadline = deadline
         self._known: dict[str, Item | None] = {}
         self._missing = missing
@@ -56,7 +63,7 @@ class CatalogueView:
         taken: list[Scored] = []
         position = 0
         while len(taken) < k and position < len(open_ones):
-            end = position + k - len(taken) + SPARE
+            end = position + min(max(k - len(taken) + SPARE, 2 * position), MAX_READ)
             await self.read([*(item_id for item_id, _ in open_ones[position:end]), *beside])
             taken += [candidate for candidate in open_ones[position:end] if self._available(candidate[0])]
             position = end
@@ -64,4 +71,6 @@ class CatalogueView:
 
     def _available(self, item_id: str) -> bool:
         item = self._known.get(item_id)
-        return item is None or item.available
+        if item is None:
+            return self._accepts is None
+        return item.available and (self._accepts is None or self._accepts(item))

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from models.events import MAX_ID_BYTES
+from recommender_server.cursor import MAX_CURSOR
+from recommender_server.filter_expression import MAX_LENGTH
+from recommender_server.recommendation_request import MAX_CATEGORY
 from recommender_server.requests import MAX_LISTED
 from stores.openapi import Parameter
 
@@ -27,6 +30,32 @@ LEVEL = Parameter(
     "What ``after`` waits for: the event in the user's history, or the event learned by the model.",
     default="history",
 )
+
+# What every request for recommendations may say.
+MEMBERS = (
+    USER_ID,
+    ITEM_ID,
+    Parameter("item_ids", Ids, "Favourites or a cart, oldest first. They count as liked and never come back."),
+    K,
+    Parameter("exclude", Ids, "Items that must not come."),
+    Parameter("category", Annotated[str, Meta(min_length=1, max_length=MAX_CATEGORY)], "Items of this category only."),
+    Parameter(
+        "filter",
+        Annotated[str, Meta(max_length=MAX_LENGTH)],
+        "Items that this expression lets pass: = != < <= > >=, in (…), in a..b, and, or, not, parentheses, over title,"
+        " category, price, available and attributes.NAME.",
+        example="price < 20 and not category = 'horror'",
+    ),
+    SEEN,
+    AFTER,
+    LEVEL,
+    Parameter(
+        "cursor",
+        Annotated[str, Meta(min_length=1, max_length=MAX_CURSOR)],
+        "`next` of the page before: the list goes on without repeating an item.",
+    ),
+)
+RECOMMENDATION_PROBLEMS = ("bad-filter", "bad-cursor", "starting")
 
 # What can go wrong with any query, and with any JSON body.
 QUERY_PROBLEMS = ("bad-parameter", "unknown-parameter", "too-many-requests-at-once")

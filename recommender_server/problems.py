@@ -16,6 +16,8 @@ MEDIA_PROBLEM = "application/problem+json"
 KINDS: dict[str, tuple[int, str]] = {
     "bad-parameter": (400, "a parameter or member cannot be used; `parameter` names it"),
     "unknown-parameter": (400, "a parameter or member that means nothing here; `parameter` names it"),
+    "bad-filter": (400, "the filter cannot be read; `position` is the character, from 0, where it went wrong"),
+    "bad-cursor": (400, "not a cursor that an answer gave"),
     "bad-json": (400, "the body is not JSON"),
     "bad-body": (400, "the body is JSON of another shape"),
     "bad-batch": (400, "too few or too many records"),

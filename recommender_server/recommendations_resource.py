@@ -6,49 +6,29 @@ import falcon.asgi
 
 from recommender_server.answers import Recommendations, answer
 from recommender_server.degradation import NewDeadline
-from recommender_server.parameters import (
-    AFTER,
-    BODY_PROBLEMS,
-    ITEM_ID,
-    LEVEL,
-    QUERY_PROBLEMS,
-    SEEN,
-    USER_ID,
-    Ids,
-    K,
-)
+from recommender_server.parameters import BODY_PROBLEMS, MEMBERS, QUERY_PROBLEMS, RECOMMENDATION_PROBLEMS
+from recommender_server.recommendation_request import RecommendationRequest, from_body, from_query
 from recommender_server.recommending import Recommender
-from recommender_server.requests import (
-    Bounds,
-    RecommendationRequest,
-    query_parameters,
-    read_json,
-    recommendation_from_body,
-    recommendation_from_query,
-)
+from recommender_server.requests import Bounds, query_parameters, read_json
 from recommender_server.served_log import ServedLog
-from stores.openapi import Operation, Parameter
+from stores.openapi import Operation
 
 GET = Operation(
     "get",
     "/v1/recommendations",
-    "Recommend to a user, or beside an item.",
+    "Recommend to a user, beside an item, or from favourites; ids in lists are repeated: exclude=a&exclude=b.",
     Recommendations,
-    parameters=(USER_ID, ITEM_ID, K, SEEN, AFTER, LEVEL),
-    problems=(*QUERY_PROBLEMS, "starting"),
+    parameters=MEMBERS,
+    problems=(*QUERY_PROBLEMS, *RECOMMENDATION_PROBLEMS),
 )
 POST = Operation(
     "post",
     "/v1/recommendations",
-    "Recommend to anyone, from favourites too.",
+    "The same with a body, for long lists.",
     Recommendations,
-    body=(
-        *GET.parameters,
-        Parameter("item_ids", Ids, "Favourites or a cart, oldest first. They count as liked and never come back."),
-        Parameter("exclude", Ids, "Items that must not come."),
-    ),
-    problems=(*BODY_PROBLEMS, "starting"),
-    example={"item_ids": ["casablanca", "vertigo"], "k": 5},
+    body=MEMBERS,
+    problems=(*BODY_PROBLEMS, *RECOMMENDATION_PROBLEMS),
+    example={"item_ids": ["casablanca", "vertigo"], "k": 5, "filter": "price < 20"},
 )
 OPERATIONS = (GET, POST)
 
@@ -64,13 +44,13 @@ class RecommendationsResource:
 
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Recommend to a user, or beside an item."""
-        await self._answer(request, response, recommendation_from_query(request, GET.query, self._bounds))
+        await self._answer(request, response, from_query(request, GET.query, self._bounds))
 
     async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Recommend to anyone, from favourites too."""
         query_parameters(request, ())
         body = await read_json(request, self._bounds.max_body_bytes, self._deadline())
-        await self._answer(request, response, recommendation_from_body(body, POST.members, self._bounds))
+        await self._answer(request, response, from_body(body, POST.members, self._bounds))
 
     async def _answer(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, wanted: RecommendationRequest

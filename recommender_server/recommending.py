@@ -7,13 +7,14 @@ import dataclasses
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from recommender_server import cursor
 from recommender_server.answers import AsOf, Recommendations, Source, recommended
 from recommender_server.candidates import CandidateSources, Seeking, strongest_links
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.problems import starting
-from recommender_server.requests import RecommendationRequest
+from recommender_server.recommendation_request import RecommendationRequest
 from recommender_server.user_view import NOBODY, UserView
 from stores.ports import Clock, Metrics, ServingState
 
@@ -50,7 +51,10 @@ class Recommender:
         missing = set[str]()
         state = await self._state(deadline)
         view, stale = await self._user(request, missing)
-        seeking = self._seeking(request.k, _recent(request, view), view, _blocked(request, view), deadline, missing)
+        accepts = request.filter.accepts if request.filter else None
+        catalogue = CatalogueView(self._dependencies, deadline, missing, accepts)
+        blocked = _blocked(request, view)
+        seeking = Seeking(request.k, _recent(request, view), view.embedding, blocked, catalogue, deadline, missing)
         has_history = bool(view.recent or request.liked) or (view.embedding is not None and bool(view.embedding.any()))
         steps: list[Source]
         if has_history:
@@ -61,13 +65,16 @@ class Recommender:
             steps = ["popular", "personal"]
         source, picks = await self._fill(steps, seeking, request.item_id, state)
         as_of = AsOf(view.as_of or (state.learned if state else {}), len(view.pending))
-        return self._recommendations(request_id, source, picks, seeking, as_of, stale)
+        following = (
+            cursor.write(sorted(request.shown), (pick[0] for pick in picks)) if len(picks) == request.k else None
+        )
+        return self._recommendations(request_id, source, picks, seeking, as_of, stale, following)
 
     async def similar(self, item_id: str, k: int, request_id: str) -> Recommendations | None:
         """Return the items most like one, ``None`` when nobody knows it. Raises ``Problem`` only while starting."""
         deadline = Deadline(self._clock, self._deadline_s)
         state = await self._state(deadline)
-        seeking = self._seeking(k, [item_id], NOBODY, frozenset([item_id]), deadline, set())
+        seeking = self._seeking(k, [item_id], frozenset([item_id]), deadline)
         source, picks = await self._fill(["similar", "neighbours"], seeking, item_id, state)
         if not picks and not seeking.missing:
             await seeking.catalogue.read([item_id])
@@ -79,21 +86,15 @@ class Recommender:
         """Return what is popular now. Raises ``Problem`` only while starting."""
         deadline = Deadline(self._clock, self._deadline_s)
         state = await self._state(deadline)
-        seeking = self._seeking(k, [], NOBODY, frozenset(), deadline, set())
+        seeking = self._seeking(k, [], frozenset(), deadline)
         source, picks = await self._fill(["popular"], seeking, None, state)
         return self._recommendations(request_id, source, picks, seeking, AsOf(state.learned if state else {}, 0))
 
-    def _seeking(
-        self,
-        k: int,
-        recent: list[str],
-        view: UserView,
-        blocked: frozenset[str],
-        deadline: Deadline,
-        missing: set[str],
-    ) -> Seeking:
-        catalogue = CatalogueView(self._dependencies, deadline, missing)
-        return Seeking(k, recent, view.embedding, blocked, catalogue, deadline, missing)
+    def _seeking(self, k: int, recent: list[str], blocked: frozenset[str], deadline: Deadline) -> Seeking:
+        missing = set[str]()
+        return Seeking(
+            k, recent, None, blocked, CatalogueView(self._dependencies, deadline, missing), deadline, missing
+        )
 
     # --- the state of things ------------------------------------------------------------------------------------
 
@@ -204,6 +205,7 @@ class Recommender:
         seeking: Seeking,
         as_of: AsOf,
         stale: bool = False,
+        following: str | None = None,
     ) -> Recommendations:
         self.answers_by_source[source] += 1
         self._metrics.count("recommendations", source=source)
@@ -214,7 +216,7 @@ class Recommender:
         items = [
             recommended(item_id, score, reason, seeking.catalogue.get(item_id)) for item_id, score, reason in picks
         ]
-        return Recommendations(request_id, source, bool(seeking.missing), stale, as_of, items)
+        return Recommendations(request_id, source, bool(seeking.missing), stale, as_of, items, following)
 
 
 def _given(request: RecommendationRequest) -> list[str]:
@@ -228,5 +230,5 @@ def _recent(request: RecommendationRequest, view: UserView) -> list[str]:
 
 
 def _blocked(request: RecommendationRequest, view: UserView) -> frozenset[str]:
-    blocked = request.exclude.union(_given(request), view.hidden)
+    blocked = request.exclude.union(_given(request), view.hidden, request.shown)
     return blocked.union(view.seen, view.recent) if request.seen == "hide" else blocked

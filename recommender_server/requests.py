@@ -1,10 +1,10 @@
-"""Requests as they arrive, and the frozen records they become once they can be trusted."""
+"""Reading requests: parameters, ids, bodies, each checked before anything else sees it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import falcon
 import falcon.asgi
@@ -18,26 +18,6 @@ from stores.ports import Receipt
 # Lists in a request (favourites, exclusions): generous for a cart or a profile, bounded for the round trip they cause.
 MAX_LISTED = 500
 
-Level = Literal["history", "learned"]
-Seen = Literal["hide", "allow"]
-
-
-class RecommendationRequest(msgspec.Struct, frozen=True):
-    """What is recommended to whom.
-
-    ``liked``: favourites, a cart, the page's own item; oldest first. They count as the visitor's latest positives and
-    never come back. ``item_id``: the item whose page this is, if it is one.
-    """
-
-    k: int
-    user_id: str | None = None
-    item_id: str | None = None
-    liked: list[str] = []
-    exclude: frozenset[str] = frozenset()
-    seen: Seen = "hide"
-    after: Receipt | None = None
-    level: Level = "history"
-
 
 class Bounds(msgspec.Struct, frozen=True):
     """The limits that requests are held to."""
@@ -46,38 +26,6 @@ class Bounds(msgspec.Struct, frozen=True):
     max_k: int
     max_body_bytes: int
     max_batch: int
-
-
-def recommendation_from_query(
-    request: falcon.asgi.Request, known: Sequence[str], bounds: Bounds
-) -> RecommendationRequest:
-    """Read ``GET /v1/recommendations``. Raises ``Problem``."""
-    return _recommendation(query_parameters(request, known), [], [], bounds)
-
-
-def recommendation_from_body(body: Any, known: Sequence[str], bounds: Bounds) -> RecommendationRequest:
-    """Read ``POST /v1/recommendations``. Raises ``Problem``."""
-    if not isinstance(body, dict):
-        raise Problem(400, "bad-body", "the body must be a JSON object")
-    refuse_unknown(body, known)
-    members = {name: value for name, value in body.items() if value is not None}
-    liked, exclude = (id_list(name, members.pop(name, [])) for name in ("item_ids", "exclude"))
-    return _recommendation(members, liked, exclude, bounds)
-
-
-def _recommendation(
-    members: Mapping[str, Any], liked: list[str], exclude: list[str], bounds: Bounds
-) -> RecommendationRequest:
-    return RecommendationRequest(
-        k=count("k", members.get("k", bounds.default_k), bounds.max_k),
-        user_id=external_id("user_id", members["user_id"]) if "user_id" in members else None,
-        item_id=external_id("item_id", members["item_id"]) if "item_id" in members else None,
-        liked=list(dict.fromkeys(liked)),
-        exclude=frozenset(exclude),
-        seen=one_of("seen", members.get("seen", "hide"), ("hide", "allow")),  # type: ignore[arg-type]
-        after=receipt("after", members["after"]) if "after" in members else None,
-        level=one_of("level", members.get("level", "history"), ("history", "learned")),  # type: ignore[arg-type]
-    )
 
 
 # --- single values --------------------------------------------------------------------------------------------------
@@ -89,6 +37,21 @@ def query_parameters(request: falcon.asgi.Request, known: Iterable[str]) -> dict
     given: dict[str, str] = {}
     for name, value in request.params.items():
         if not isinstance(value, str):
+            raise bad_parameter(name, f"{name} may be given once")
+        given[name] = value
+    return given
+
+
+def repeatable_parameters(
+    request: falcon.asgi.Request, known: Iterable[str], repeatable: Collection[str]
+) -> dict[str, str | list[str]]:
+    """Return the query parameters, those that may be repeated as lists. Raises ``Problem``."""
+    refuse_unknown(request.params, known)
+    given: dict[str, str | list[str]] = {}
+    for name, value in request.params.items():
+        if name in repeatable:
+            value = [value] if isinstance(value, str) else value
+        elif not isinstance(value, str):
             raise bad_parameter(name, f"{name} may be given once")
         given[name] = value
     return given
@@ -149,6 +112,25 @@ def refuse_batch_size(batch: list[Any], most: int) -> None:
     """Raise ``Problem`` for an empty or a too long batch."""
     if not 1 <= len(batch) <= most:
         raise Problem(400, "bad-batch", f"a batch holds 1 to {most} records, not {len(batch)}")
+
+
+def share(name: str, value: Any) -> float:
+    """Read a number from 0 to 1, from query text or JSON. Raises ``Problem``."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if value.isascii() and len(value) <= 20 else None
+        except ValueError:
+            value = None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise bad_parameter(name, f"{name} must be a number from 0 to 1")
+    return float(value)
+
+
+def short_text(name: str, value: Any, most: int) -> str:
+    """Read a text of 1 to ``most`` characters. Raises ``Problem``."""
+    if not isinstance(value, str) or not 1 <= len(value) <= most:
+        raise bad_parameter(name, f"{name} must be a text of 1 to {most} characters")
+    return value
 
 
 def receipt(name: str, value: Any) -> Receipt:

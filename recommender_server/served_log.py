@@ -11,7 +11,7 @@ import msgspec
 from recommender_server.answers import Recommendations
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.requests import RecommendationRequest
+from recommender_server.recommendation_request import RecommendationRequest
 from stores.ports import RECOMMENDATIONS_SERVED, Clock, Entry, Metrics
 
 WAITING_ANSWERS = 10_000

@@ -438,6 +438,10 @@ class ItemIndexWriter(Protocol):
         """Release what is held. Safe to repeat."""
 
 
+# The most hits that one query may ask for.
+MAX_HITS = 10_000
+
+
 class Query(msgspec.Struct, frozen=True):
     """One search: the inner product of ``vector`` + folded recent items with every item's d + 3 columns.
 

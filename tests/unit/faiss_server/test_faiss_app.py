@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from faiss_server.app import create_app
-from faiss_server.item_index import MAX_K, ItemIndex
+from faiss_server.item_index import ItemIndex
 from faiss_server.settings import FaissServerSettings
 from stores import index_wire as wire
 from stores.clock import SystemClock
-from stores.ports import IndexStatus, ItemRows, Query, Stamp
+from stores.ports import MAX_HITS, IndexStatus, ItemRows, Query, Stamp
 from stores.recording_metrics import RecordingMetrics
 from tests.unit.faiss_server.index_worlds import D, learned_rows, plain, subset
 
@@ -130,7 +130,7 @@ def test_popularity_that_is_not_finite_never_comes_in(filled, index):
         Query(np.ones((1, D + 3), np.float32), 3),
         Query(np.ones(D + 3, np.float32), 0),
         Query(np.ones(D + 3, np.float32), -1),
-        Query(np.ones(D + 3, np.float32), MAX_K + 1),
+        Query(np.ones(D + 3, np.float32), MAX_HITS + 1),
         Query(np.ones(D + 3, np.float32), 10**18),
     ],
 )

@@ -29,6 +29,14 @@ QUERIES = {
     "receipt endless": (f"after=0:{HUGE}", "bad-parameter"),
     "level unknown": ("after=0:1&level=all", "bad-parameter"),
     "seen unknown": ("seen=maybe", "bad-parameter"),
+    "filter empty": ("filter=", "bad-filter"),
+    "filter of code": ("filter=__import__('os')", "bad-filter"),
+    "filter twice": ("filter=price<1&filter=price>2", "bad-parameter"),
+    "category empty": ("category=", "bad-parameter"),
+    "cursor of text": ("cursor=next", "bad-cursor"),
+    "cursor of nothing": ("cursor=", "bad-parameter"),
+    "exclude of a bad id": ("exclude=a&exclude=", "bad-parameter"),
+    "items without end": ("&".join(["item_ids=i"] * 501), "bad-parameter"),
 }
 
 
@@ -63,6 +71,10 @@ BODIES = {
     "exclude of a number": (b'{"exclude": 3}', "bad-parameter"),
     "unknown member": (b'{"users": "u0"}', "unknown-parameter"),
     "receipt of a number": (b'{"after": 3}', "bad-parameter"),
+    "filter of a number": (b'{"filter": 3}', "bad-parameter"),
+    "filter broken": (b'{"filter": "price <"}', "bad-filter"),
+    "category of a list": (b'{"category": ["a"]}', "bad-parameter"),
+    "cursor of an object": (b'{"cursor": {}}', "bad-parameter"),
     "seen of a list": (b'{"seen": ["hide"]}', "bad-parameter"),
 }
 
@@ -166,6 +178,14 @@ async def test_a_body_that_stops_arriving_is_given_up_within_the_deadline():
         await asyncio.wait_for(client.app(scope, parts.get, send), 5)
     assert sent[0]["status"] == 408
     assert json.loads(sent[1]["body"])["type"] == "/problems/body-too-slow"
+
+
+@in_loop
+async def test_a_bad_filter_says_where_it_went_wrong():
+    async with serving(World()) as client:
+        result = await client.simulate_get("/v1/recommendations", params={"filter": "price < 3 and colour = 1"})
+    assert_problem(result, 400, "bad-filter")
+    assert result.json["position"] == 14
 
 
 @in_loop
