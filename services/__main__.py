@@ -11,10 +11,9 @@ from pathlib import Path
 from services import docker_compose
 from services.local_process import CannotStart, LocalProcess
 from services.registered import SERVERS
-from services.server import CannotInstall, NotHealthy, Server
+from services.server import CannotInstall, NotHealthy, Server, cache_folder
 
 _STATE = Path(__file__).resolve().parents[1] / "data" / "services"
-_CACHE = Path.home() / ".cache" / "incremental-recommender"
 
 
 def main() -> int:
@@ -27,7 +26,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    cache = Path(os.environ.get("SERVICES_CACHE") or _CACHE)
+    cache = cache_folder(os.environ)
     chosen = [
         LocalProcess(kind(), cache=cache, state=_STATE) for kind in SERVERS if kind.name in (options.names or names)
     ]

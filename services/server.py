@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 HOST = "127.0.0.1"
+# Where servers are installed unless SERVICES_CACHE says otherwise.
+_CACHE = Path.home() / ".cache" / "incremental-recommender"
 _LOCK_TIMEOUT_S = 1200.0
 _TAIL_LINES = 30
 
@@ -74,6 +76,11 @@ class Server(ABC):
     @abstractmethod
     def healthy(self) -> str:
         """Ask the server and return its version, within about two seconds. Raises ``NotHealthy``."""
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder, outside the repository, below which servers are installed."""
+    return Path(environ.get("SERVICES_CACHE") or _CACHE)
 
 
 def ensure_installed(server: Server, cache: Path) -> None:

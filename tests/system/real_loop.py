@@ -110,10 +110,11 @@ class RealLoop:
         """GET from the recommender: (status, decoded JSON)."""
         return self._ask(urllib.request.Request(self.recommender_url + path))
 
-    def post(self, path: str, body: Any) -> tuple[int, Any]:
-        """POST JSON to the recommender."""
+    def post(self, path: str, body: Any, method: str = "POST") -> tuple[int, Any]:
+        """POST, or PUT, JSON to the recommender."""
         headers = {"Content-Type": "application/json"}
-        return self._ask(urllib.request.Request(self.recommender_url + path, json.dumps(body).encode(), headers))
+        request = urllib.request.Request(self.recommender_url + path, json.dumps(body).encode(), headers, method=method)
+        return self._ask(request)
 
     def _ask(self, request: urllib.request.Request) -> tuple[int, Any]:
         try:

@@ -1,0 +1,190 @@
+"""A server goes away under load and comes back, by SIGTERM and by SIGKILL: nothing is lost, nothing counts twice.
+
+For each of them in turn, all the others being up. ``--outage-s 60`` makes the outages as long as one likes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.local_process import LocalProcess
+from services.registered import SERVERS
+from services.server import HOST, CannotInstall, cache_folder
+from tests.conftest import NOT_UP, say_at_the_end
+from tests.services.outage_world import PARTS, Answers, Load, OutageWorld, event_id_of
+
+# What goes away together, by the name of what its users would say is down.
+OUTAGES = {
+    "kafka": ("kafka",),
+    "mongo": ("mongo",),
+    "redis": ("redis",),
+    "graphite": ("statsd", "graphite", "carbon"),
+}
+_BEFORE_S, _BACK_S = 3.0, 60.0
+_SPAN = 4
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocalProcess]]:
+    """Servers of our own on free ports, for each that ``make services-up`` has up: whoever uses those is left alone."""
+    state = tmp_path_factory.mktemp("servers")
+    started: dict[str, LocalProcess] = {}
+    try:
+        for kind in SERVERS:
+            if f"{kind.variable}_TEST" in os.environ:
+                started[kind.name] = LocalProcess(kind(_free_port()), cache=cache_folder(os.environ), state=state)
+                started[kind.name].start()
+        for process in started.values():
+            process.wait_healthy()
+        yield started
+    except CannotInstall as error:
+        pytest.skip(f"{error} ({NOT_UP} runs containers here, which this test cannot stop)")
+    finally:
+        for process in reversed(started.values()):
+            process.stop()
+
+
+@pytest.fixture
+def outage_s(request: pytest.FixtureRequest) -> float:
+    return float(request.config.getoption("--outage-s"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", OUTAGES)
+def test_a_server_goes_away_and_comes_back(
+    name: str, servers: dict[str, LocalProcess], outage_s: float, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if missing := set(OUTAGES[name]) - set(servers):
+        pytest.skip(f"{', '.join(sorted(missing))}: {NOT_UP}")
+    gone = [servers[part] for part in OUTAGES[name]]
+
+    def away(end: Callable[[LocalProcess], None]) -> None:
+        for process in gone:
+            end(process)
+        time.sleep(outage_s)
+        for process in reversed(gone):
+            process.start()
+        for process in gone:
+            process.wait_healthy()
+
+    world = OutageWorld(tmp_path, _urls(servers, tmp_path))
+    say_at_the_end(
+        request.config,
+        _through_outages(
+            name,
+            world,
+            outage_s,
+            [
+                lambda: away(LocalProcess.stop),
+                lambda: away(LocalProcess.kill),
+            ],
+        ),
+    )
+
+
+@pytest.mark.timeout(900)
+def test_the_faiss_server_goes_away_and_comes_back(
+    servers: dict[str, LocalProcess], outage_s: float, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    world = OutageWorld(tmp_path, _urls(servers, tmp_path))
+
+    def away(end: Callable[[str], object]) -> None:
+        end("faiss_server")
+        time.sleep(outage_s)
+        world.loop.start("faiss_server")
+
+    say_at_the_end(
+        request.config,
+        _through_outages(
+            "faiss",
+            world,
+            outage_s,
+            [
+                lambda: away(world.loop.stop),
+                lambda: away(world.loop.kill),
+            ],
+        ),
+    )
+
+
+def _through_outages(name: str, world: OutageWorld, outage_s: float, outages: list[Callable[[], None]]) -> str:
+    """Run the loop through the outages; return the line of the ledger."""
+    back_after_s = []
+    try:
+        world.start()
+        with Load(world.loop, seed=11) as load:
+            time.sleep(_BEFORE_S)
+            for outage in outages:
+                outage()
+                since_s = time.monotonic()
+                world.loop.wait(lambda: world.accepts() and world.whole(), f"{name} is back", _BACK_S)
+                back_after_s.append(time.monotonic() - since_s)
+                time.sleep(_BEFORE_S / 2)
+        report = world.wait_until_learned()
+        records = world.log_records()
+        ids = Counter(event_id for record in records if (event_id := event_id_of(record)))
+        counted = {part: report[part] for part in PARTS}
+        lost = load.accepted - set(ids)
+        assert not lost, f"accepted and not in the log: {sorted(lost)[:20]}"
+        assert report["events_seen"] == ids.total() == sum(counted.values()), (report, ids.total())
+        assert counted["duplicates"] == ids.total() - len(ids)
+        assert set(load.answers.statuses) == {200}, load.answers
+        contents = world.finish()
+    finally:
+        world.loop.stop()
+    undisturbed = world.undisturbed(records)
+    different = [part for part in undisturbed if contents[part] != undisturbed[part]]
+    assert not different, f"not as if nothing had happened: {different}"
+    return _ledger(name, outage_s, back_after_s, len(load.accepted), ids, counted, load.answers)
+
+
+def _ledger(
+    name: str,
+    outage_s: float,
+    back_after_s: list[float],
+    accepted: int,
+    ids: Counter[str],
+    counted: dict[str, int],
+    answers: Answers,
+) -> str:
+    became = " + ".join(f"{count} {part}" for part, count in counted.items())
+    back = " and ".join(f"{seconds:.1f}" for seconds in back_after_s)
+    return (
+        f"{name}: away 2 x {outage_s:g} s (SIGTERM, SIGKILL), whole again after {back} s; {accepted} events accepted, "
+        f"{ids.total()} records of {len(ids)} events in the log = {became}; lost 0, twice 0, every store as if nothing "
+        f"had happened; {answers.statuses[200]} answers, all 200, {answers.degraded} degraded, slowest "
+        f"{answers.slowest_s:.2f} s; {answers.refused} events refused and sent again"
+    )
+
+
+def _urls(servers: dict[str, LocalProcess], folder: Path) -> dict[str, str]:
+    """Return URLs with topics, a database and prefixes of this test alone; embedded stores for what is not up."""
+    own = f"outage-{folder.name}-"
+    beginnings = {name: process.server.url for name, process in servers.items()}
+    urls = {}
+    if "kafka" in beginnings:
+        urls["EVENTS_URL"] = f"kafka://{HOST}:{servers['kafka'].server.port}/{own}user_events?prefix={own}"
+    return urls
+
+
+def _free_port() -> int:
+    """Return a port that is free together with its neighbours, which some servers take too."""
+    for first in range(21000, 30000, 10):
+        held = []
+        try:
+            for port in range(first - 1, first + _SPAN):
+                held.append(socket.create_server((HOST, port)))
+            return first
+        except OSError:
+            continue
+        finally:
+            for server in held:
+                server.close()
+    raise AssertionError("no free ports")
