@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from incremental_training.windows import Lists, Windows
 from models.evaluation import PrequentialEvaluator, is_scored
 from models.events import BadEvent, EventDecoder, Interaction
 from models.learner import Learner
@@ -61,6 +62,8 @@ class Intake:
         self.learner = learner
         self.evaluator = evaluator
         self.counters = Counters()
+        self.windows = Windows()
+        self._lists: Lists = {}
         self._stream = Prequential(learner, evaluator)
         self._decoder = decoder
         self._evaluate_every = evaluate_every
@@ -130,6 +133,8 @@ class Intake:
             self._as_of.append((partition, 0))
         self._as_of[user] = (partition, offset + 1)
         self._changed_users[user] = None
+        if positive and not repeat:
+            self.windows.count(item, event.strength, event.timestamp_s)
         if repeat:
             counters.repeats += 1
         elif not positive:
@@ -154,6 +159,13 @@ class Intake:
         changed, self._changed_users = self._changed_users, {}
         return changed
 
+    def lists(self) -> Lists:
+        """Return the popular lists by window and category, by name; made anew only when something was counted."""
+        if self.windows.changed:
+            self._lists = self.windows.lists(self.learner.items.ids)
+            self.windows.changed = False
+        return self._lists
+
     def as_of(self, user: int) -> dict[int, int]:
         """Return the NEXT offset after a user's newest event, by partition; empty for one known from history only.
 
@@ -166,13 +178,20 @@ class Intake:
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
         """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
-        arrays = {"as_of": np.array(self._as_of, np.int64).reshape(-1, 2)}
-        return arrays, {"counters": msgspec.to_builtins(self.counters), "event_ids": list(self._event_ids)}
+        arrays, windows = self.windows.state()
+        arrays["as_of"] = np.array(self._as_of, np.int64).reshape(-1, 2)
+        return arrays, {
+            "counters": msgspec.to_builtins(self.counters),
+            "event_ids": list(self._event_ids),
+            "windows": windows,
+        }
 
     def restore(self, arrays: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, Any]) -> None:
         """Take over a state, or nothing of it where initial training left none."""
         self.counters = msgspec.convert(facts.get("counters", {}), Counters)
         self._event_ids = dict.fromkeys(facts.get("event_ids", ()))
+        if "windows" in facts:
+            self.windows.restore(arrays, facts["windows"])
         known = [tuple(pair) for pair in arrays["as_of"].tolist()] if "as_of" in arrays else []
         # Users of the history have no place in the log.
         self._as_of = known + [(0, 0)] * (len(self.learner.users) - len(known))

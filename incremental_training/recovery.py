@@ -98,6 +98,7 @@ def start_trainer(
         epoch=epoch,
         seq=snapshot.seq,
         as_of=intake.as_of,
+        lists=intake.lists,
         clock=clock,
         metrics=metrics,
         failpoint=failpoint,

@@ -142,7 +142,9 @@ class Trainer:
             if record.topic != ITEMS:
                 continue
             try:
-                self._items_waiting.append(decode_item(record.value))
+                item = decode_item(record.value)
+                self._items_waiting.append(item)
+                self._intake.windows.put_category(item.item_id, item.category)
             except BadItem as error:
                 letters.append(
                     DeadLetter(record.topic, record.partition, record.offset, "bad_item", str(error), record.value)

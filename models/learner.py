@@ -27,6 +27,7 @@ from models.learning_kernel import (
 from models.merge import Merge
 from models.model_settings import ModelSettings
 from models.popularity import Popularity
+from models.recent_users import RecentUsers
 from models.touched_rows import Touched, TouchedRows
 from models.transitions import Transitions
 from models.vocabulary import Vocabulary
@@ -68,6 +69,7 @@ class Learner:
         self._biases = GrowableArray(item_capacity, (), np.float32)
         self.popularity = Popularity(settings.fast_decay, settings.slow_decay, item_capacity)
         self.transitions = Transitions(settings.edges, item_capacity)
+        self.recent_users = RecentUsers(item_capacity)
         self._rings = GrowableArray(user_capacity, (RECENT_KEPT,), np.int32)
         self._totals = GrowableArray(user_capacity, (), np.int64)
         self._pool = PoolArrays(
@@ -120,7 +122,7 @@ class Learner:
     def grow_items(self, capacity: int) -> None:
         """Raise the capacity for items; rows that exist keep their bits and their place."""
         self.item_growths += 1
-        for grows in (self.item_table, self.context_table, self.popularity, self.transitions):
+        for grows in (self.item_table, self.context_table, self.popularity, self.transitions, self.recent_users):
             grows.grow(capacity)
         self._biases.grow(capacity)
         self._touched.grow_items(capacity)
@@ -175,16 +177,15 @@ class Learner:
         ``users``, ``items``: rows. ``strengths`` scale the steps. ``seeds``: ``event_seed``s. ``known_items``: how many
         item rows there were when each event arrived, its own included. NOT safe to repeat: it learns again.
         """
-        self._learn(
-            Positives(
-                np.asarray(users, np.int32),
-                np.asarray(items, np.int32),
-                np.asarray(strengths, np.float32),
-                np.asarray(seeds, np.uint64),
-                np.asarray(known_items, np.int64),
-            ),
-            self._steps(),
+        positives = Positives(
+            np.asarray(users, np.int32),
+            np.asarray(items, np.int32),
+            np.asarray(strengths, np.float32),
+            np.asarray(seeds, np.uint64),
+            np.asarray(known_items, np.int64),
         )
+        self._learn(positives, self._steps())
+        self.recent_users.remember(positives.users, positives.items)
         self.events_learned += len(users)
 
     def forget_histories(self) -> None:
@@ -303,6 +304,7 @@ class Learner:
         arrays |= {f"merge_{name}": array for name, array in self.merge.state().items()}
         arrays |= {f"popularity_{name}": array for name, array in self.popularity.state(n).items()}
         arrays |= {f"transition_{name}": array for name, array in self.transitions.state(n).items()}
+        arrays |= {f"recent_users_{name}": array for name, array in self.recent_users.state(n).items()}
         facts = {
             "user_ids": list(self.users.ids),
             "item_ids": list(self.items.ids),
@@ -345,6 +347,7 @@ class Learner:
         learner.merge.restore(_with_prefix(arrays, "merge_"))
         learner.popularity.restore(_with_prefix(arrays, "popularity_"))
         learner.transitions.restore(_with_prefix(arrays, "transition_"))
+        learner.recent_users.restore(_with_prefix(arrays, "recent_users_"))
         return learner
 
 

@@ -8,7 +8,7 @@ acknowledged stays in the outbox.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -52,6 +52,8 @@ WRITE_SECONDS = {
     "index": "index_write_seconds",
 }
 
+Entries = Sequence[tuple[str, float]]
+
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +73,8 @@ class _Store:
 class Publisher:
     """Carries an outbox to the stores, under one epoch; without an index, to the others.
 
-    ``as_of`` tells, per user row, the learned offset per partition.
+    ``as_of`` tells, per user row, the learned offset per partition; ``lists`` the popular lists beside the one of the
+    model, by name, as they are now.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Publisher:
         epoch: int,
         seq: int,
         as_of: Callable[[int], dict[int, int]],
+        lists: Callable[[], Mapping[str, Entries]] = dict,
         clock: Clock,
         metrics: Metrics,
         failpoint: Callable[[str], None] = nothing_fails,
@@ -95,12 +99,15 @@ class Publisher:
         self._learner = learner
         self._users, self._items = users, items
         self._as_of = as_of
+        self._lists = lists
         self._clock = clock
         self._metrics = metrics
         self._failpoint = failpoint
         self._stores = {name: _Store(name) for name in ("users", "items", "index")}
         self._index = None if index is None else IndexPublication(learner, outbox, index, epoch=epoch, clock=clock)
         self._edges_published: dict[int, int] = {}
+        self._recent_users_published: dict[int, list[int]] = {}
+        self._lists_published: dict[str, Entries] = {}
         self._settle_from = 0
         self._unsettled = True
         self._last_slow_s = self._changed_at_s = -np.inf
@@ -220,7 +227,9 @@ class Publisher:
         fast = learner.popularity_columns()[:, 0]
         best = np.lexsort((np.arange(len(fast)), -fast))[:POPULAR_LIMIT].tolist()
         popular = [(learner.items.id(row), float(fast[row])) for row in best]
-        self._items.put_popular({POPULAR: popular}, version)
+        changed = {x: entries for x, entries in self._lists().items() if self._lists_published.get(x) != entries}
+        self._items.put_popular({POPULAR: popular} | changed, version)
+        self._lists_published |= changed
         self._publish_edges(list(islice(self.outbox.edges, EDGES_AT_ONCE)), version)
         if settling and not self.outbox.edges:
             self._settle_edges(version)
@@ -235,6 +244,7 @@ class Publisher:
 
     def _publish_edges(self, rows: list[int], version: int) -> None:
         edges, digests = {}, {}
+        users = {row: found for row in rows if (found := self._changed_recent_users(row)) is not None}
         for row in rows:
             targets, weights = self._learner.neighbours(row)
             digest = hash((targets.tobytes(), weights.tobytes()))
@@ -244,8 +254,17 @@ class Publisher:
                 edges[self._learner.items.id(row)] = list(zip(ids, weights.tolist(), strict=True))
         if edges:
             self._items.put_neighbours(edges, version)
+        if users:
+            user_id, item_id = self._learner.users.id, self._learner.items.id
+            self._items.put_recent_users({item_id(x): [user_id(u) for u in of] for x, of in users.items()}, version)
         self._edges_published.update(digests)
+        self._recent_users_published.update(users)
         acknowledge(self.outbox.edges, rows)
+
+    def _changed_recent_users(self, row: int) -> list[int] | None:
+        """Return an item's recent users when they are others than were published."""
+        users = self._learner.recent_users.of(row)
+        return users if users != self._recent_users_published.get(row, []) else None
 
     def _publish_state(self, learned: Mapping[int, int], report: Mapping[str, Any]) -> None:
         settings = self._learner.settings

@@ -26,10 +26,19 @@ from models.model_settings import ModelSettings
 from models.snapshot import SnapshotStore
 from stores.adapters import open_event_log, open_item_reader, open_item_writer, open_user_reader, open_user_writer
 from stores.clock import SystemClock
-from stores.ports import ITEMS, USER_EVENTS, Entry, EventLog, Query, Record
+from stores.ports import ITEMS, POPULAR, USER_EVENTS, WINDOWS, Entry, EventLog, Query, Record, popular_name
 from stores.recording_metrics import RecordingMetrics
 
 FASTER = 50.0
+LISTS = (
+    POPULAR,
+    *(
+        popular_name(order, window, category)
+        for order in ("popular", "trending")
+        for window in WINDOWS
+        for category in (None, "c1")
+    ),
+)
 MODEL = ModelSettings(dimension=8, negatives=8, recent_pool=50, edges=10)
 
 
@@ -84,6 +93,8 @@ def some_events(count: int, seed: int) -> list[Entry]:
     for n in range(count):
         user, item = f"u{chance.randrange(4 + n // 4)}", f"i{int(chance.paretovariate(0.7)) % (10 + n // 3)}"
         event: dict[str, Any] = {"user_id": user, "item_id": item, "type": "rating", "value": chance.choice([2, 4, 5])}
+        # Their own times, a few hours apart now and then: arrivals are never the same twice.
+        event["timestamp"] = 1.7e9 + 60 * n + 1e4 * (n // 50)
         if chance.random() < 0.7:
             event["event_id"] = f"e{n if chance.random() < 0.95 else max(0, n - 3)}"
         if chance.random() < 0.05:
@@ -117,7 +128,7 @@ class CrashWorld:
         """Put events, and so many item records, into the log."""
         log = open_event_log(self.settings.events_url)
         log.append(USER_EVENTS, events)
-        records = [Item(f"i{n}", title=f"Item {n}", available=n % 7 != 0) for n in range(items)]
+        records = [Item(f"i{n}", title=f"Item {n}", category=f"c{n % 3}", available=n % 7 != 0) for n in range(items)]
         if records:
             log.append(ITEMS, [Entry(item.item_id, encode_item(item)) for item in records])
         log.close()
@@ -221,7 +232,8 @@ class CrashWorld:
                 "users": documents,
                 "items": await item_reader.get_many([f"i{n}" for n in range(1000)]),
                 "neighbours": await item_reader.neighbours(items),
-                "popular": await item_reader.popular("popular", 1000),
+                "popular": {name: await item_reader.popular(name, 1000) for name in LISTS},
+                "recent_users": await item_reader.recent_users(items),
                 "merge_weights": serving.merge_weights,
                 "learned": serving.learned,
                 "counters": {name: serving.report[name] for name in ("events_seen", "events_learned", "dead_letters")},

@@ -31,6 +31,7 @@ def uncrashed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert all(counters[name] for name in counters if name not in ("late", "future")), counters
     assert contents["records"]["learner"]["item_growths"] == 0
     assert contents["records"]["evaluator"]["scored"] > 10
+    assert all(contents["popular"].values()) and contents["recent_users"]
     return contents
 
 

@@ -1,0 +1,116 @@
+"""What is popular and what is trending within the last hour, day and week, counted from the live stream.
+
+Counts decay with time: an event that is one window old weighs 1/e. Its time is min(event time, arrival), so that late
+and future events cannot be mistaken for news; "now" is the newest such time, so that the lists depend on the records
+alone, and a stream that stops leaves them as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.growable_array import GrowableArray, grown_capacity
+from stores.ports import WINDOWS, popular_name
+
+# The windows of the lists, and a month, against which the week is compared.
+LENGTHS_S = np.array([3_600.0, 86_400.0, 7 * 86_400.0, 30 * 86_400.0])
+LIST_LENGTH, CATEGORY_LENGTH = 200, 50
+# So many items of one order and window are looked at: lists of categories hold no more either.
+MOST_RANKED = 5_000
+# A category beyond so many gets no lists: every list ever published must be replaced when its items are gone.
+MOST_CATEGORIES = 1_000
+# A smaller count is nothing: an event seven windows old.
+NOTHING = 1e-3
+# Counts stand relative to a landmark that moves before the smallest window's weights overflow.
+_MOST_WINDOWS_AHEAD = 100.0
+
+Lists = dict[str, list[tuple[str, float]]]
+
+
+class Windows:
+    """Decayed counts per item row and window, and the category of every item as topic ``items`` tells it."""
+
+    def __init__(self) -> None:
+        # (capacity, 4) float64, each count times exp((its time - landmark) / window).
+        self._counts = GrowableArray(1024, (len(LENGTHS_S),), np.float64)
+        self._size = 0
+        self._landmark_s = self._newest_s = 0.0
+        self._categories: dict[str, str] = {}
+        self._known_categories: dict[str, None] = {}
+        self.changed = False
+
+    def count(self, item: int, strength: float, time_s: float) -> None:
+        """Count one positive; in order of the log. NOT safe to repeat."""
+        if item >= self._counts.capacity:
+            self._counts.grow(grown_capacity(self._counts.capacity, item + 1))
+        if not self._size or (time_s - self._landmark_s) / LENGTHS_S[0] > _MOST_WINDOWS_AHEAD:
+            self._counts.rows[: self._size] *= np.exp((self._landmark_s - time_s) / LENGTHS_S)
+            self._landmark_s = time_s
+        self._newest_s = max(self._newest_s, time_s)
+        self._size = max(self._size, item + 1)
+        self._counts.rows[item] += strength * np.exp((time_s - self._landmark_s) / LENGTHS_S)
+        self.changed = True
+
+    def put_category(self, item_id: str, category: str | None) -> None:
+        """Note the category of an item, or that it has none, or no longer exists. Safe to repeat."""
+        category = category or None
+        if self._categories.get(item_id) == category:
+            return
+        self._categories.pop(item_id, None)
+        if category:
+            self._categories[item_id] = category
+            if len(self._known_categories) < MOST_CATEGORIES:
+                self._known_categories.setdefault(category)
+        self.changed = True
+
+    def lists(self, ids: Sequence[str]) -> Lists:
+        """Return every list by its name, best first; ``ids``: the item_id of every row.
+
+        The score of ``popular`` is the decayed count. That of ``trending`` is how far the count lies above what the
+        next longer window lets expect, in standard deviations; only what lies above is listed.
+        """
+        counts = self._counts.rows[: self._size] * np.exp((self._landmark_s - self._newest_s) / LENGTHS_S)
+        lists: Lists = {}
+        for nth, window in enumerate(WINDOWS):
+            expected = counts[:, nth + 1] * (LENGTHS_S[nth] / LENGTHS_S[nth + 1])
+            surprise = np.where(counts[:, nth] > NOTHING, counts[:, nth] - expected, 0.0) / np.sqrt(expected + 1.0)
+            for order, scores in (("popular", counts[:, nth]), ("trending", surprise)):
+                ranked = [(ids[row], float(scores[row])) for row in _best(scores)]
+                lists[popular_name(order, window)] = ranked[:LIST_LENGTH]
+                by_category: Lists = {category: [] for category in self._known_categories}
+                for item_id, score in ranked:
+                    of_category = by_category.get(self._categories.get(item_id, ""))
+                    if of_category is not None and len(of_category) < CATEGORY_LENGTH:
+                        of_category.append((item_id, score))
+                lists |= {popular_name(order, window, category): x for category, x in by_category.items()}
+        return lists
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
+        return {"counts": self._counts.rows[: self._size].copy()}, {
+            "landmark_s": self._landmark_s,
+            "newest_s": self._newest_s,
+            "categories": dict(self._categories),
+            "known_categories": list(self._known_categories),
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Take over a state."""
+        self._size = len(arrays["counts"])
+        self._counts.grow(self._size)
+        self._counts.rows[: self._size] = arrays["counts"]
+        self._landmark_s, self._newest_s = facts["landmark_s"], facts["newest_s"]
+        self._categories = dict(facts["categories"])
+        self._known_categories = dict.fromkeys(facts["known_categories"])
+        self.changed = True
+
+
+def _best(scores: NDArray[np.float64]) -> list[int]:
+    """Return the rows with more than nothing, best first, at most ``MOST_RANKED``."""
+    rows = np.flatnonzero(scores > NOTHING)
+    order = np.lexsort((rows, -scores[rows]))[:MOST_RANKED]
+    return rows[order].tolist()
