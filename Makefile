@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 DATA ?=
 RATE ?=
 ONCE ?=
+# embedded: files; full: Kafka, MongoDB, Redis, StatsD and Graphite, started where they are not up.
+STACK ?= embedded
 
 .PHONY: help install test contracts lint docs quality demo services-up services-down services-status reset clean
 
@@ -49,8 +51,8 @@ docs: $(VENV)/installed ## regenerate the settings table and the metrics page
 quality: $(VENV)/installed ## measure what docs/quality.md shows: DATA=<folder of the three streams>, about an hour
 	$(BIN)/python -m benchmarks.quality_page $(if $(DATA),--data "$(DATA)")
 
-demo: $(VENV)/installed ## the whole loop on this machine: ONCE=1 ends by itself, DATA=<folder or file>, RATE=<events/s>
-	$(BIN)/python -m demo $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(if $(RATE),--rate "$(RATE)")
+demo: $(VENV)/installed ## the whole loop on this machine: ONCE=1 ends by itself, DATA=<folder or file>, RATE=<events/s>, STACK=full
+	$(BIN)/python -m demo --stack "$(STACK)" $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(if $(RATE),--rate "$(RATE)")
 
 services-up: $(VENV)/installed ## start real servers behind the deployed adapters: in Docker where it runs, else as local processes
 	@$(BIN)/python -m services up
@@ -62,7 +64,7 @@ services-status: $(VENV)/installed ## which of them answer, and where
 	@$(BIN)/python -m services status
 
 reset: ## forget what the demo learned
-	rm -rf data/demo
+	rm -rf data/demo data/demo-full
 
 clean: reset ## forget everything, .venv too
 	rm -rf $(VENV)

@@ -16,11 +16,13 @@ from rich.console import Console
 
 from demo import processes
 from demo.client import RecommenderClient, Unreachable
+from demo.compare import learner_sha256
 from demo.data import choose_data
 from demo.freshness import Freshness
 from demo.processes import ROOT, Services
 from demo.replay import Progress, Replayer
 from demo.run import OneUser, ServiceEnded, Watch, has_learned, replay, show_visitor
+from demo.stack import STACKS, NoServers, folder_of, stores_of
 from demo.stream import Stream
 from demo.summary import learning_faults, process_faults, summarise, write_summary
 from demo.view import View
@@ -41,7 +43,7 @@ def main() -> int:
     # What is printed holds titles and paths, whose brackets are no markup.
     console = Console(markup=False, highlight=False, soft_wrap=True)
     os.chdir(ROOT)
-    demo = Path("data/demo")
+    demo = folder_of(options.stack)
     demo.mkdir(parents=True, exist_ok=True)
     lock = processes.lock(demo)
     if lock is None:
@@ -60,7 +62,11 @@ def _demo(options: argparse.Namespace, console: Console, demo: Path) -> int:
     check_or_exit(os.environ, EventSettings)
     settings = load(EventSettings, os.environ)
     progress, history = _progress_and_history(options, demo, console)
-    env = processes.environment(demo, os.environ)
+    try:
+        env = processes.environment(demo, os.environ, stores_of(options.stack, demo))
+    except NoServers:
+        console.print("the full stack cannot be started", style="red")
+        return FAILED
     cut = len(history.split(progress.share)[0])
     if not (demo / "replay.json").exists():
         code = processes.train(Path(progress.data), options.columns, progress.share, env)
@@ -80,6 +86,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--once", action="store_true", help="end by itself when the stream is drained")
     parser.add_argument(
         "--data", default="", help="folder or file of past events (default: what is there, or MovieLens)"
+    )
+    parser.add_argument(
+        "--stack", choices=STACKS, default=STACKS[0], help="files, or Kafka, MongoDB, Redis, StatsD and Graphite"
     )
     parser.add_argument("--columns", default="", help="column map such as user=uuid,item=sku,time=ts")
     parser.add_argument("--rate", type=_positive, default=400.0, help="events per second")
@@ -114,7 +123,7 @@ def _progress_and_history(options: argparse.Namespace, demo: Path, console: Cons
             progress = Progress(str(data), options.history_share, 0)
         elif Path(progress.data) != data or progress.share != options.history_share:
             exit_with(
-                f"data/demo holds a run of {progress.data} with a history share of {progress.share}; "
+                f"{demo} holds a run of {progress.data} with a history share of {progress.share}; "
                 "`make reset` forgets it"
             )
         history.split(progress.share)
@@ -152,6 +161,8 @@ def _serve_and_replay(
         freshness,
         errors_5xx=errors_5xx,
         has_oracle=true_ranks_beside(Path(progress.data)) is not None,
+        stack=options.stack,
+        learner_sha256=learner_sha256(demo),
         install_seconds=_install_seconds(),
         seconds=time.monotonic() - started_s,
     )

@@ -27,12 +27,10 @@ _STARTED = re.compile(r"(\w+)\.\d+ started \(pid=(\d+)\)")
 _STOPPED = re.compile(r"(\w+)\.\d+ stopped \(rc=(-?\d+)\)")
 
 
-def environment(demo: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of every process of the demo: the given one, with all state below ``demo``."""
+def environment(demo: Path, environ: Mapping[str, str], stores: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of every process of the demo: the given one, with all state in ``stores`` and ``demo``."""
     own = {
-        "EVENTS_URL": f"sqlite:///{demo}/events.db",
-        "USERS_URL": f"sqlite:///{demo}/users.db",
-        "ITEMS_URL": f"sqlite:///{demo}/items.db",
+        **stores,
         "INDEX_URL": f"http://127.0.0.1:{INDEX_PORT}",
         "SNAPSHOT_DIR": f"{demo}/snapshots",
         "EVALUATE_EVERY": str(EVALUATE_EVERY),

@@ -22,6 +22,8 @@ def summarise(
     *,
     errors_5xx: int,
     has_oracle: bool,
+    stack: str,
+    learner_sha256: str | None,
     install_seconds: float | None,
     seconds: float,
 ) -> dict[str, Any]:
@@ -40,6 +42,8 @@ def summarise(
         **freshness.figures(),
         "recommendations_served": sum((status.get("answers_by_source") or {}).values()),
         "errors_5xx": max(errors_5xx, status.get("answers_5xx") or 0),
+        "stack": stack,
+        "learner_sha256": learner_sha256,
         "install_seconds": install_seconds,
         "seconds": round(seconds, 1),
     }

@@ -47,6 +47,10 @@ class Kafka(Server):
         """The log with the names of its topics as they are by default."""
         return f"kafka://{HOST}:{self.port}/user_events"
 
+    def url_of(self, space: str) -> str:
+        """All topics begin with the name of the space."""
+        return f"kafka://{HOST}:{self.port}/{space}.user_events?prefix={space}."
+
     @property
     def sasl_port(self) -> int:
         """The port of the listener with SASL_SSL; clients are to trust ``certificate.pem`` in the data folder."""

@@ -55,6 +55,13 @@ class Server(ABC):
     def url(self) -> str:
         """What goes into ``variable``."""
 
+    def url_of(self, space: str) -> str:
+        """Return a URL that sees nothing of others on this server: topics, a database or keys of its own.
+
+        ``space``: letters, digits and dashes. What keeps nothing that could be mixed up has one URL for all.
+        """
+        return self.url
+
     @abstractmethod
     def install(self, cache: Path) -> None:
         """Download or build into ``cache / pin``, pinned. Raises ``CannotInstall``.

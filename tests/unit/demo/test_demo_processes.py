@@ -11,7 +11,9 @@ from demo.processes import Services
 
 def started(tmp_path, procfile):
     (tmp_path / "Procfile").write_text(procfile)
-    services = Services(processes.environment(tmp_path, os.environ), tmp_path / "services.log", tmp_path / "Procfile")
+    services = Services(
+        processes.environment(tmp_path, os.environ, {}), tmp_path / "services.log", tmp_path / "Procfile"
+    )
     return services, tmp_path / "services.log"
 
 

@@ -35,9 +35,9 @@ ASKED_FOR = [
         "freshness_learned_p99_ms",
         "recommendations_served",
         "errors_5xx",
-        "install_seconds",
+        "stack",
     ),
-    *("seconds",),
+    *("learner_sha256", "install_seconds", "seconds"),
 ]
 COUNTERS = {"events_learned": 80, "non_positives": 10, "repeats": 6, "duplicates": 3, "dead_letters": 1}
 SIZES = {"users": 5, "items": 50, "user_growths": 1, "item_growths": 2}
@@ -60,6 +60,8 @@ def summary_of(status=STATUS, errors_5xx=0, has_oracle=False, accepted=100):
         freshness,
         errors_5xx=errors_5xx,
         has_oracle=has_oracle,
+        stack="embedded",
+        learner_sha256="abc",
         install_seconds=None,
         seconds=12.34,
     )
