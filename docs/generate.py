@@ -1,20 +1,25 @@
 """Writes the parts of the documentation that come from the code: ``python -m docs.generate`` (``make docs``).
 
-The settings table stands in README.md between two markers; the metrics are docs/metrics.md. A test fails when what is
-committed is not what this prints.
+The settings table stands in README.md between two markers; the metrics are docs/metrics.md, the routes of both servers
+docs/openapi.*.json. A test fails when what is committed is not what this prints.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
+from faiss_server import openapi as faiss_openapi
 from faiss_server.settings import FaissServerSettings
 from incremental_training.settings import TrainerSettings
 from initial_training.settings import InitialTrainingSettings
 from models.model_settings import ModelSettings
 from models.settings import describe
+from recommender_server import openapi as recommender_openapi
+from recommender_server.requests import Bounds
 from recommender_server.settings import RecommenderSettings
 from stores.metric_catalogue import (
     CATALOGUE,
@@ -96,11 +101,25 @@ def readme_with(table: str, readme: str) -> str:
     return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
+def openapi_documents() -> dict[str, str]:
+    """Return the OpenAPI documents of both servers, as their default settings make them, by file name."""
+    version = str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+    settings = RecommenderSettings()
+    bounds = Bounds(settings.default_k, settings.max_k, settings.max_body_bytes, settings.max_batch)
+    documents = {
+        "openapi.recommender.json": recommender_openapi.document(version, bounds),
+        "openapi.faiss.json": faiss_openapi.document(version),
+    }
+    return {name: json.dumps(written, indent=1) + "\n" for name, written in documents.items()}
+
+
 def main() -> None:
-    """Write README's table and docs/metrics.md."""
+    """Write README's table, docs/metrics.md and the OpenAPI documents."""
     readme = ROOT / "README.md"
     readme.write_text(readme_with(settings_table(), readme.read_text()))
     (ROOT / "docs" / "metrics.md").write_text(metrics_page())
+    for name, written in openapi_documents().items():
+        (ROOT / "docs" / name).write_text(written)
 
 
 if __name__ == "__main__":

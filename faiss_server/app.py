@@ -21,6 +21,7 @@ import falcon.asgi
 
 from faiss_server import problems
 from faiss_server.item_index import ItemIndex
+from faiss_server.openapi import DocumentRoutes
 from faiss_server.rebuilding import Rebuilding
 from faiss_server.resources import HealthRoutes, IndexRoutes
 from faiss_server.settings import FaissServerSettings
@@ -71,6 +72,9 @@ def create_app(
     health = HealthRoutes(index, metrics, exposition, version)
     for name in ("healthz", "readyz", "version", "metrics"):
         app.add_route(f"/{name}", health, suffix=name)
+    description = DocumentRoutes(version)
+    app.add_route("/openapi.json", description, suffix="openapi")
+    app.add_route("/docs", description, suffix="docs")
     return app
 
 

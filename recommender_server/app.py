@@ -75,7 +75,9 @@ def create_app(
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
     app.add_route("/v1/users/{user_id}/history", HistoryResource(Histories(dependencies, clock, deadline_s), bounds))
     app.add_route("/v1/popular", PopularResource(recommender, bounds))
-    app.add_route("/openapi.json", DocumentResource(version, bounds))
+    description = DocumentResource(version, bounds)
+    app.add_route("/openapi.json", description, suffix="openapi")
+    app.add_route("/docs", description, suffix="docs")
     app.add_route("/v1/status", health, suffix="status")
     app.add_route("/", health, suffix="root")
     for name in ("healthz", "readyz", "version", "metrics"):

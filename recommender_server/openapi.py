@@ -18,8 +18,8 @@ from recommender_server import (
 from recommender_server.answers import answer
 from recommender_server.problems import KINDS
 from recommender_server.requests import Bounds
-from stores import openapi
-from stores.openapi import Operation
+from stores import openapi, openapi_page
+from stores.openapi import HTML, Operation
 
 OPERATIONS = (
     *recommendations_resource.OPERATIONS,
@@ -30,6 +30,7 @@ OPERATIONS = (
     *popular_resource.OPERATIONS,
     *health.OPERATIONS,
     Operation("get", "/openapi.json", "This document.", dict[str, Any]),
+    Operation("get", "/docs", "This document for people.", None, answer_media=(HTML,)),
 )
 
 
@@ -39,11 +40,17 @@ def document(version: str, bounds: Bounds) -> dict[str, Any]:
 
 
 class DocumentResource:
-    """``/openapi.json``."""
+    """``/openapi.json`` and ``/docs``."""
 
     def __init__(self, version: str, bounds: Bounds) -> None:
         self._document = document(version, bounds)
 
-    async def on_get(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Describe the API."""
+    async def on_get_openapi(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Describe the API to programs."""
         answer(response, self._document)
+
+    async def on_get_docs(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        """Describe the API to people."""
+        response.content_type = falcon.MEDIA_HTML
+        response.set_header("Content-Security-Policy", openapi_page.CONTENT_SECURITY_POLICY)
+        response.text = openapi_page.page(self._document)

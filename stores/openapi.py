@@ -16,6 +16,7 @@ import msgspec
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 TEXT = "text/plain"
+HTML = "text/html"
 PROBLEM = "application/problem+json"
 
 # Of every operation, whatever it says itself.

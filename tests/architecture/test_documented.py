@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from docs.generate import metrics_page, readme_with, settings_table
+from docs.generate import metrics_page, openapi_documents, readme_with, settings_table
 from stores.metric_catalogue import CATALOGUE
 from tests.architecture.source_tree import ROOMS, ROOT, files, name_of, tree
 
@@ -16,6 +16,11 @@ def test_settings_table_is_the_generated_one() -> None:
 
 def test_metrics_page_is_the_generated_one() -> None:
     assert (ROOT / "docs" / "metrics.md").read_text() == metrics_page(), "run `make docs`"
+
+
+def test_openapi_documents_are_the_generated_ones() -> None:
+    for name, written in openapi_documents().items():
+        assert (ROOT / "docs" / name).read_text() == written, f"{name}: run `make docs`"
 
 
 def test_every_metric_in_use_is_declared() -> None:

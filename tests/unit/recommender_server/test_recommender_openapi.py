@@ -39,6 +39,17 @@ async def test_the_document_is_served_with_the_limits_of_this_server():
     assert (k["schema"]["minimum"], k["schema"]["maximum"]) == (1, 7)
 
 
+@in_loop
+async def test_the_page_for_people_names_every_route_and_may_load_nothing():
+    async with serving(World()) as client:
+        page = await client.simulate_get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for one in OPERATIONS:
+        assert f"{one.method.upper()} {one.path}<" in page.text
+    assert not re.search(r"<script|src=|href=.(?!#|/openapi.json)", page.text)
+
+
 def test_every_reference_leads_somewhere_and_every_path_parameter_is_declared():
     written = document("0", BOUNDS)
     for match in re.findall(r"'\$ref': '#/components/schemas/([^']+)'", repr(written)):
