@@ -6,6 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST_OPTIONS ?=
 # The demo: where it keeps its state, what it replays (empty: see README), how fast, and whether it ends by itself.
 DATA ?=
 RATE ?=
@@ -35,7 +36,7 @@ test: $(VENV)/installed-dev ## everything; what needs a server that is not up (m
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m pytest
+	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 contracts: $(VENV)/installed-dev ## the contract of every port against every adapter and server that is up, as a table
 	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m tests.contracts

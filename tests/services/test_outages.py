@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from services.graphite import Carbon, GraphiteWeb
+from services.kafka import Kafka
 from services.local_process import LocalProcess
-from services.registered import SERVERS
-from services.server import HOST, CannotInstall, cache_folder
+from services.redis import RedisServer
+from services.server import HOST, CannotInstall, Server, cache_folder
+from services.statsd import Statsd
 from tests.conftest import NOT_UP, say_at_the_end
 from tests.services.outage_world import PARTS, Answers, Load, OutageWorld, event_id_of
 
@@ -29,6 +32,7 @@ OUTAGES = {
 }
 _BEFORE_S, _BACK_S = 3.0, 60.0
 _SPAN = 4
+_FIRST_PORTS = iter(range(21_000, 30_000, 10))
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +41,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Loca
     state = tmp_path_factory.mktemp("servers")
     started: dict[str, LocalProcess] = {}
     try:
-        for kind in SERVERS:
-            if f"{kind.variable}_TEST" in os.environ:
-                started[kind.name] = LocalProcess(kind(_free_port()), cache=cache_folder(os.environ), state=state)
-                started[kind.name].start()
+        for server in _own_servers():
+            if f"{server.variable}_TEST" in os.environ:
+                started[server.name] = LocalProcess(server, cache=cache_folder(os.environ), state=state)
+                started[server.name].start()
         for process in started.values():
             process.wait_healthy()
         yield started
@@ -166,17 +170,24 @@ def _ledger(
 
 def _urls(servers: dict[str, LocalProcess], folder: Path) -> dict[str, str]:
     """Return URLs with topics, a database and prefixes of this test alone; embedded stores for what is not up."""
-    own = f"outage-{folder.name}-"
-    beginnings = {name: process.server.url for name, process in servers.items()}
-    urls = {}
-    if "kafka" in beginnings:
-        urls["EVENTS_URL"] = f"kafka://{HOST}:{servers['kafka'].server.port}/{own}user_events?prefix={own}"
-    return urls
+    # A module's servers outlive a test.
+    return {process.server.variable: process.server.url_of(folder.name) for process in servers.values()}
+
+
+def _own_servers() -> list[Server]:
+    carbon = Carbon(_free_port())
+    return [
+        Kafka(_free_port()),
+        RedisServer(_free_port()),
+        carbon,
+        GraphiteWeb(_free_port(), carbon),
+        Statsd(_free_port(), carbon),
+    ]
 
 
 def _free_port() -> int:
-    """Return a port that is free together with its neighbours, which some servers take too."""
-    for first in range(21000, 30000, 10):
+    """Return another port than before that is free together with its neighbours, which some servers take too."""
+    for first in _FIRST_PORTS:
         held = []
         try:
             for port in range(first - 1, first + _SPAN):
