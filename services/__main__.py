@@ -43,7 +43,7 @@ def main() -> int:
 
 def _up(chosen: Sequence[LocalProcess]) -> int:
     if docker_compose.engine_answers():
-        docker_compose.up()
+        docker_compose.up([process.server.name for process in chosen])
         return _status(chosen)
     failed, started = [], []
     # All are on their way before the first is waited for.
@@ -73,7 +73,7 @@ def _down(chosen: Sequence[LocalProcess]) -> int:
             print(f"{process.server.name}: stopping", flush=True)
         process.stop()
     if docker_compose.engine_answers():
-        docker_compose.down()
+        docker_compose.down([process.server.name for process in chosen])
     return 0
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from services.local_process import CannotStart
 
 _COMPOSE_FILE = Path(__file__).resolve().parents[1] / "docker" / "compose.yaml"
+# One container holds all of Graphite.
+_IN_ONE = {"carbon": "graphite", "statsd": "graphite"}
 _ASK_TIMEOUT_S = 10.0
 _UP_TIMEOUT_S = 1200.0
 
@@ -22,21 +24,26 @@ def engine_answers() -> bool:
         return False
 
 
-def up() -> None:
-    """Start the containers of the profile ``infra`` and wait until they are healthy. Raises ``CannotStart``."""
-    _compose("up", "--detach", "--wait")
+def up(names: Sequence[str]) -> None:
+    """Start the containers of these servers and wait until they are healthy. Raises ``CannotStart``."""
+    _compose("up", "--detach", "--wait", *_containers(names))
 
 
-def down() -> None:
-    """Stop and remove the containers; their volumes stay. Raises ``CannotStart``."""
-    _compose("down")
+def down(names: Sequence[str]) -> None:
+    """Stop the containers of these servers; their volumes stay. Raises ``CannotStart``."""
+    _compose("stop", *_containers(names))
+
+
+def _containers(names: Sequence[str]) -> list[str]:
+    """Return what compose calls them; the applications in the same file are left alone."""
+    return list(dict.fromkeys(_IN_ONE.get(name, name) for name in names))
 
 
 def _compose(*arguments: str) -> None:
-    command: Sequence[str] = ("docker", "compose", "-f", str(_COMPOSE_FILE), "--profile", "infra", *arguments)
+    command = ("docker", "compose", "-f", str(_COMPOSE_FILE), "--profile", "infra", "--profile", "monitoring")
     try:
-        code = subprocess.run(command, timeout=_UP_TIMEOUT_S, check=False).returncode
+        code = subprocess.run([*command, *arguments], timeout=_UP_TIMEOUT_S, check=False).returncode
     except subprocess.TimeoutExpired:
-        raise CannotStart(f"{' '.join(command)} took longer than {_UP_TIMEOUT_S:.0f} s") from None
+        raise CannotStart(f"docker compose {arguments[0]} took longer than {_UP_TIMEOUT_S:.0f} s") from None
     if code != 0:
-        raise CannotStart(f"{' '.join(command)} ended with code {code}")
+        raise CannotStart(f"docker compose {arguments[0]} ended with code {code}")

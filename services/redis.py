@@ -35,6 +35,10 @@ class RedisServer(Server):
         """Database 0 of this server."""
         return f"redis://{HOST}:{self.port}/0"
 
+    def url_of(self, space: str) -> str:
+        """All keys begin with the name of the space."""
+        return f"{self.url}?prefix={space}"
+
     def install(self, cache: Path) -> None:
         """Take the machine's redis-server; else unpack Debian's into the cache, which starts no daemon of its own."""
         if shutil.which("redis-server"):
