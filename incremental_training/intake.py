@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from incremental_training.outcomes import Outcomes
 from incremental_training.windows import Lists, Windows
 from models.evaluation import PrequentialEvaluator, is_scored
 from models.events import BadEvent, EventDecoder, Interaction
@@ -63,6 +64,7 @@ class Intake:
         self.evaluator = evaluator
         self.counters = Counters()
         self.windows = Windows()
+        self.outcomes = Outcomes(self.windows.category_of)
         self._lists: Lists = {}
         self._stream = Prequential(learner, evaluator)
         self._decoder = decoder
@@ -135,6 +137,7 @@ class Intake:
         self._changed_users[user] = None
         if positive and not repeat:
             self.windows.count(item, event.strength, event.timestamp_s)
+            self.outcomes.take_positive(event.user_id, event.item_id, event.timestamp_s + max(0.0, event.lateness_s))
         if repeat:
             counters.repeats += 1
         elif not positive:
@@ -184,6 +187,7 @@ class Intake:
             "counters": msgspec.to_builtins(self.counters),
             "event_ids": list(self._event_ids),
             "windows": windows,
+            "outcomes": self.outcomes.state(),
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, Any]) -> None:
@@ -192,6 +196,7 @@ class Intake:
         self._event_ids = dict.fromkeys(facts.get("event_ids", ()))
         if "windows" in facts:
             self.windows.restore(arrays, facts["windows"])
+            self.outcomes.restore(facts["outcomes"])
         known = [tuple(pair) for pair in arrays["as_of"].tolist()] if "as_of" in arrays else []
         # Users of the history have no place in the log.
         self._as_of = known + [(0, 0)] * (len(self.learner.users) - len(known))

@@ -17,6 +17,7 @@ from models.snapshot import SnapshotState, SnapshotStore, part_of, positions_of
 from stores.outbox import Outbox
 from stores.ports import (
     ITEMS,
+    RECOMMENDATIONS_SERVED,
     USER_EVENTS,
     Clock,
     EventLog,
@@ -149,7 +150,7 @@ def _positions(log: EventLog, snapshot: SnapshotState, *, items_again: bool) -> 
     """Where to read on, for every partition there is; one the snapshot does not know is read from its beginning."""
     stored = positions_of(snapshot.offsets)
     positions: dict[TopicPartition, int] = {}
-    for topic in (USER_EVENTS, ITEMS):
+    for topic in (USER_EVENTS, ITEMS, RECOMMENDATIONS_SERVED):
         for place, begin in log.begin_offsets(topic).items():
             position = stored.get((place.topic, place.partition), 0)
             if topic == ITEMS and items_again:

@@ -24,6 +24,8 @@ QUALITY = {
     "ndcg10": "ndcg_at_10",
     "mrr": "mrr",
 }
+# Gauges by position go so far down the list.
+GAUGED_POSITIONS = 20
 
 
 class Reporter:
@@ -51,6 +53,7 @@ class Reporter:
         self._index_difference: float | None = None
         # What was counted before this process began, a snapshot tells; the metrics of this process begin at nothing.
         self._counted, self._counted_growths = self._counts(), self._growths()
+        self._counted_lists = {x: (shown, hits) for x, (shown, hits) in intake.outcomes.counts.by_source.items()}
         self._cached: dict[str, Any] = {}
 
     def snapshot_written(self, seconds: float) -> None:
@@ -110,6 +113,7 @@ class Reporter:
             "not_above_popularity": evaluator.alarm(),
             "merge_weights": dict(zip(FEATURES, map(float, self._intake.learner.merge.weights), strict=True)),
             "index_score_difference": self._index_difference,
+            "outcomes": msgspec.to_builtins(self._intake.outcomes.counts),
             "outbox": {name: len(rows) for name, rows in vars(self._publisher.outbox).items()},
         }
         self._gauge(figures, totals, window)
@@ -144,7 +148,19 @@ class Reporter:
         metrics.gauge("outbox_rows", outbox["edges"], store="items")
         for feature, weight in figures["merge_weights"].items():
             metrics.gauge("merge_weight", weight, feature=feature)
+        self._gauge_outcomes()
         self._count()
+
+    def _gauge_outcomes(self) -> None:
+        counts = self._intake.outcomes.counts
+        for source, (shown, hits) in counts.by_source.items():
+            self._metrics.gauge("served_hit_rate", hits / shown, source=source)
+            shown_before, hits_before = self._counted_lists.get(source, (0, 0))
+            self._metrics.count("served_lists", shown - shown_before, source=source)
+            self._metrics.count("served_lists_hit", hits - hits_before, source=source)
+            self._counted_lists[source] = (shown, hits)
+        for position, (shown, hits) in enumerate(counts.by_position[:GAUGED_POSITIONS], start=1):
+            self._metrics.gauge("served_hit_rate_by_position", hits / shown, position=str(position))
 
     def _count(self) -> None:
         """Pass on how much every counter rose since the last time."""

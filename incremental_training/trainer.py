@@ -13,6 +13,7 @@ from models.items import BadItem, Item, decode_item
 from models.snapshot import SnapshotState, SnapshotStore, flatten, offsets_of
 from stores.ports import (
     ITEMS,
+    RECOMMENDATIONS_SERVED,
     USER_EVENTS,
     Clock,
     DeadLetter,
@@ -121,6 +122,7 @@ class Trainer:
         started_s = self._clock.monotonic_s()
         events = [record for record in records if record.topic == USER_EVENTS]
         letters = self._intake.take(events) + self._take_item_records(records)
+        self._take_served(records)
         if letters:
             self._log.set_aside(letters)
             for letter in letters:
@@ -135,6 +137,12 @@ class Trainer:
         self._publisher.collect(self._intake.take_changed_users())
         self._metrics.timing("learn_seconds", self._clock.monotonic_s() - started_s)
         self._failpoint("learned")
+
+    def _take_served(self, records: list[Record]) -> None:
+        served = [record for record in records if record.topic == RECOMMENDATIONS_SERVED]
+        self._intake.outcomes.take_served(served)
+        for record in served:
+            self.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
 
     def _take_item_records(self, records: list[Record]) -> list[DeadLetter]:
         letters = []

@@ -67,6 +67,10 @@ class Windows:
                 self._known_categories.setdefault(category)
         self.changed = True
 
+    def category_of(self, item_id: str) -> str | None:
+        """Return the category of an item, if it is known to have one."""
+        return self._categories.get(item_id)
+
     def lists(self, ids: Sequence[str]) -> Lists:
         """Return every list by its name, best first; ``ids``: the item_id of every row.
 

@@ -81,6 +81,17 @@ _DECLARED = (
     _gauge("served_below_popularity", "bool", TRAINER, "1 while the served order does not beat decayed popularity."),
     _gauge("index_score_difference", "score", TRAINER, "Largest difference of a sampled score, index against trainer."),
     _gauge("merge_weight", "weight", TRAINER, "Learned merge weight of a feature.", "feature"),
+    # What became of the lists that were served to known users: a hit is a positive within half an hour.
+    _gauge("served_hit_rate", "ratio", TRAINER, "Share of served lists with a hit, by source.", "source"),
+    _gauge(
+        "served_hit_rate_by_position",
+        "ratio",
+        TRAINER,
+        "Share of items served at a position that were hit.",
+        "position",
+    ),
+    _counter("served_lists", "lists", TRAINER, "Lists served to known users, by source.", "source"),
+    _counter("served_lists_hit", "lists", TRAINER, "Lists served that had a hit, by source.", "source"),
     # The trainer's state.
     _gauge("table_size", "rows", TRAINER, "Rows used.", "side"),
     _gauge("table_capacity", "rows", TRAINER, "Rows allocated.", "side"),

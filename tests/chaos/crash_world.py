@@ -26,7 +26,18 @@ from models.model_settings import ModelSettings
 from models.snapshot import SnapshotStore
 from stores.adapters import open_event_log, open_item_reader, open_item_writer, open_user_reader, open_user_writer
 from stores.clock import SystemClock
-from stores.ports import ITEMS, POPULAR, USER_EVENTS, WINDOWS, Entry, EventLog, Query, Record, popular_name
+from stores.ports import (
+    ITEMS,
+    POPULAR,
+    RECOMMENDATIONS_SERVED,
+    USER_EVENTS,
+    WINDOWS,
+    Entry,
+    EventLog,
+    Query,
+    Record,
+    popular_name,
+)
 from stores.recording_metrics import RecordingMetrics
 
 FASTER = 50.0
@@ -179,7 +190,7 @@ class CrashWorld:
 
     def _done(self, trainer: Trainer) -> bool:
         log = self._writers[0]
-        ends = log.end_offsets(USER_EVENTS) | log.end_offsets(ITEMS)
+        ends = log.end_offsets(USER_EVENTS) | log.end_offsets(ITEMS) | log.end_offsets(RECOMMENDATIONS_SERVED)
         return trainer.settled and all(trainer.positions[place] == end for place, end in ends.items())
 
     def contents(self) -> dict[str, Any]:
