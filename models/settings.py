@@ -7,6 +7,7 @@ feeds the table in the README.
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar, get_type_hints
@@ -52,10 +53,15 @@ def load(kind: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
         try:
             values[field.name] = _checked(_parse(text, hints[field.name]), field.metadata)
         except ValueError as error:
-            faults.append(f"{name}={text!r}: {error}")
+            faults.append(f"{name}={_without_password(text)!r}: {error}")
     if faults:
         raise BadSettings("\n".join(faults))
     return kind(**values)
+
+
+def _without_password(text: str) -> str:
+    """Return a setting as it may be shown: of a URL, the login is left out."""
+    return re.sub(r"://.*@", "://…@", text)
 
 
 def check_or_exit(environ: Mapping[str, str], *kinds: type[Any]) -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from stores.kafka_address import KafkaAddress
 from stores.ports import (
     AsyncEventLog,
     EventLog,
@@ -26,8 +27,14 @@ READER_TIMEOUT_S = 1.0
 # What the trainer may wait for; it keeps its outbox and tries again.
 WRITER_TIMEOUT_S = 10.0
 
-_EVENT_LOGS = {"sqlite": "stores.sqlite_event_log:SqliteEventLog"}
-_ASYNC_EVENT_LOGS = {"sqlite": "stores.sqlite_event_log:SqliteAsyncEventLog"}
+_EVENT_LOGS = {
+    "sqlite": "stores.sqlite_event_log:SqliteEventLog",
+    "kafka": "stores.kafka_event_log:KafkaEventLog",
+}
+_ASYNC_EVENT_LOGS = {
+    "sqlite": "stores.sqlite_event_log:SqliteAsyncEventLog",
+    "kafka": "stores.kafka_event_log:KafkaAsyncEventLog",
+}
 _USER_READERS = {"sqlite": "stores.sqlite_user_store:SqliteUserReader"}
 _USER_WRITERS = {"sqlite": "stores.sqlite_user_store:SqliteUserWriter"}
 _ITEM_READERS = {"sqlite": "stores.sqlite_item_store:SqliteItemReader"}
@@ -80,6 +87,8 @@ def check_events_url(url: str) -> None:
     """Raise ``ValueError`` unless both sides of the log can be opened by this URL; opens nothing."""
     _module_and_class(_EVENT_LOGS, url)
     _module_and_class(_ASYNC_EVENT_LOGS, url)
+    if urlsplit(url).scheme == "kafka":
+        KafkaAddress.parse(url)
 
 
 def check_users_url(url: str) -> None:
@@ -108,6 +117,7 @@ def _open(known: dict[str, str], url: str, timeout_s: float) -> Any:
 def _module_and_class(known: dict[str, str], url: str) -> tuple[str, str]:
     scheme = urlsplit(url).scheme
     if scheme not in known:
-        raise ValueError(f"{url!r}: no adapter for scheme {scheme!r}; known are {', '.join(sorted(known))}")
+        # Not the URL itself: a password may stand in it.
+        raise ValueError(f"no adapter for scheme {scheme!r}; known are {', '.join(sorted(known))}")
     module_name, _, class_name = known[scheme].partition(":")
     return module_name, class_name

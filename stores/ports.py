@@ -40,6 +40,10 @@ class StoreUnavailable(Exception):
     """The outside system did not answer, or not in time. The call may or may not have taken effect; repeat it."""
 
 
+class PositionLost(Exception):
+    """The log does not hold the position to be read next: it lies before the first record or behind the last."""
+
+
 class StaleEpoch(Exception):
     """A write carried an older epoch than the store has seen: another trainer lives. Exit, write nothing more."""
 
@@ -113,11 +117,17 @@ class EventLog(Protocol):
     def partitions(self, topic: str) -> list[TopicPartition]:
         """Return the partitions of a topic, in order; at least one."""
 
+    def topic_id(self, topic: str) -> str:
+        """Return what tells the topic from another one of the same name; empty where there can be no other."""
+
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read on from exactly these positions, and from no other partition."""
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
-        """Return the next records, in order within each partition; empty when none came within ``timeout_s``."""
+        """Return the next records, in order within each partition; empty when none came within ``timeout_s``.
+
+        Raises ``PositionLost``. After an exception the next call reads on after what was last returned.
+        """
 
     def begin_offsets(self, topic: str) -> dict[TopicPartition, int]:
         """Return the first offset still kept, per partition."""

@@ -61,6 +61,10 @@ class SqliteEventLog:
         """Return the one partition."""
         return [TopicPartition(topic, 0)]
 
+    def topic_id(self, topic: str) -> str:
+        """Return nothing: a topic lives and dies with the file."""
+        return ""
+
     def seek(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read on from exactly these positions. Raises ``ValueError`` for a partition that cannot be here."""
         for place, offset in positions.items():

@@ -19,7 +19,7 @@ ALLOWED = {
 # Each outside package and the files that may import it.
 HOMES = {
     "sqlite3": ["stores/sqlite_*.py"],
-    "kafka": ["stores/kafka_event_log.py"],
+    "kafka": ["stores/kafka_*.py"],
     "pymongo": ["stores/mongo_user_store.py"],
     "bson": ["stores/mongo_user_store.py"],
     "redis": ["stores/redis_item_store.py"],

@@ -45,6 +45,12 @@ def test_what_cannot_be_used_is_refused(environ):
         load(One, environ)
 
 
+def test_a_password_is_not_shown():
+    with pytest.raises(BadSettings, match="://…@host/x y'") as caught:
+        load(One, {"ONE_URL": "kafka://me:se@cret@host/x y"})
+    assert "cret" not in str(caught.value)
+
+
 def test_a_program_names_the_faults_of_all_its_settings_and_ends_with_2(capsys):
     with pytest.raises(SystemExit) as caught:
         check_or_exit({"ONE_COUNT": "0"}, One, Two)

@@ -19,6 +19,20 @@ def test_an_unknown_scheme_names_the_known_ones(open_adapter, url):
         open_adapter(url)
 
 
+@pytest.mark.parametrize("open_adapter", SYNC + ASYNC)
+def test_a_scheme_that_is_misspelt_does_not_show_the_password(open_adapter):
+    with pytest.raises(ValueError, match="known are") as refused:
+        open_adapter("kafak://me:secret@host:9092")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["kafka://host", "kafka://host:9092?partition=2", "kafka://me:secret@host:9092/a/b"])
+def test_a_kafka_url_is_read_before_anything_is_opened(url):
+    with pytest.raises(ValueError, match=r"host:port|parameters are|topic") as refused:
+        adapters.check_events_url(url)
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("open_adapter", SYNC)
 def test_a_sqlite_url_opens_what_the_trainer_uses(open_adapter, tmp_path):
     open_adapter(f"sqlite:///{tmp_path}/store.db").close()

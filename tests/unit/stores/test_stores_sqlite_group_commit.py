@@ -113,4 +113,5 @@ def test_a_loop_that_ended_leaves_the_thread_unharmed(path):
         await group.close()
 
     asyncio.run(go_on())
-    assert {2, 3} <= set(numbers(path))
+    # Whether what was given up on is done is left open.
+    assert 3 in numbers(path)
