@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import falcon
 import falcon.asgi
@@ -15,17 +15,66 @@ _encoder = msgspec.json.Encoder()
 Source = Literal["personal", "neighbours", "similar", "popular", "last_known_popular"]
 
 
+Why = Literal["given", "hidden", "excluded", "shown_before", "seen", "unavailable", "filtered"]
+
+
+class Part(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one thing counts in a score. ``item_id``: the item of the user's history that it comes from, if one.
+
+    ``of``: ``context`` (what the model expects after an item), ``transitions`` (what others went on to), ``embedding``
+    (the user's learned taste), ``bias`` and ``popularity_fast``, ``popularity_slow`` (the item's own); ``similarity``
+    and ``popularity`` where these are the whole score.
+    """
+
+    of: Literal[
+        "context",
+        "transitions",
+        "embedding",
+        "bias",
+        "popularity_fast",
+        "popularity_slow",
+        "similarity",
+        "popularity",
+    ]
+    value: float
+    item_id: str | None = None
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """An item that would have been listed, and why it was not."""
+
+    item_id: str
+    title: str
+    score: float
+    why: Why
+
+
 class RecommendedItem(msgspec.Struct, frozen=True):
-    """One place of a list. Scores of one source are comparable; larger is better."""
+    """One place of a list. Scores of one source are comparable; larger is better.
+
+    ``parts``: with ``explain``, what the score is the sum of.
+    """
 
     item_id: str
     score: float
+    source: Source
     reason: str
     title: str
     category: str | None
     price: float | None
     text: str | None
     attributes: dict[str, Any]
+    parts: list[Part] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Pick(NamedTuple):
+    """An item chosen for a list, before its metadata is put beside it."""
+
+    item_id: str
+    score: float
+    reason: str
+    source: Source
+    parts: list[Part] | msgspec.UnsetType = msgspec.UNSET
 
 
 class AsOf(msgspec.Struct, frozen=True):
@@ -40,7 +89,7 @@ class Recommendations(msgspec.Struct, frozen=True):
 
     ``degraded``: something was down, and the list is less than it could be. ``stale``: the state that ``after`` asked
     for was not reached in time. ``next``: hand it back as ``cursor``, with the same request, for the next page;
-    ``null`` when this was the last.
+    ``null`` when this was the last. ``left_out``: with ``explain=full``, what would have been listed, best first.
     """
 
     request_id: str
@@ -50,6 +99,7 @@ class Recommendations(msgspec.Struct, frozen=True):
     as_of: AsOf
     items: list[RecommendedItem]
     next: str | None = None
+    left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
@@ -94,18 +144,20 @@ class Accepted(msgspec.Struct, frozen=True):
     results: list[EventResult]
 
 
-def recommended(item_id: str, score: float, reason: str, item: Item | None) -> RecommendedItem:
+def recommended(pick: Pick, item: Item | None) -> RecommendedItem:
     """Return one place of a list; an item without metadata is returned all the same, with an empty title."""
-    item = item or Item(item_id)
+    item = item or Item(pick.item_id)
     return RecommendedItem(
-        item_id=item_id,
-        score=score,
-        reason=reason,
+        item_id=pick.item_id,
+        score=pick.score,
+        source=pick.source,
+        reason=pick.reason,
         title=item.title,
         category=item.category,
         price=item.price,
         text=item.text,
         attributes=item.attributes,
+        parts=pick.parts,
     )
 
 

@@ -6,6 +6,7 @@ what it needs does not answer; which one is asked in which case is decided in ``
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -53,27 +54,12 @@ class CandidateSources:
         page by page, until the k-th shown item beats whatever the index did not name (see ``models.ranking``), or the
         index has no more, or the time of the request is over.
         """
-        recent = seeking.recent
-        edges = await self._edges(seeking)
-        transitions = {
-            item_id: t for item_id, t in ranking.transitions(recent, edges).items() if item_id not in seeking.blocked
-        }
-        folded = recent[: state.context_length]
-        embedding = seeking.embedding
-        if embedding is not None and embedding.shape != (state.dimension,):
-            embedding = None  # of another generation: its user has not been published again yet
+        transitions = await self._transitions(seeking)
         size, exclude = seeking.first_size(), list[str]()
         shown: list[Scored] = []
         passed: list[Scored] = []  # shown, of pages that were left behind
         while True:
-            query = Query(
-                vector=ranking.query_vector(embedding, state.merge_weights, state.dimension),
-                k=size,
-                recent=folded,
-                recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),
-                exclude=exclude,
-                also=list(transitions),
-            )
+            query = _query(seeking, state, size, exclude, list(transitions))
             try:
                 found = await self._dependencies.search(query, seeking.deadline)
             except DependencyUnavailable as error:
@@ -92,6 +78,14 @@ class CandidateSources:
             elif size > seeking.first_size():
                 exclude = sorted(seeking.blocked)
             size = min(4 * size, MAX_HITS)
+
+    async def best(self, seeking: Seeking, state: ServingState, size: int) -> list[Scored]:
+        """Return the best ``size`` of all items by the merged score, blocked and unavailable ones among them."""
+        everything = dataclasses.replace(seeking, k=size, blocked=frozenset())
+        transitions = await self._transitions(everything)
+        query = _query(everything, state, min(size, MAX_HITS), [], list(transitions))
+        found = await self._dependencies.search(query, seeking.deadline)
+        return ranking.top(*_merged(found, frozenset(), transitions, state.merge_weights), size)
 
     async def neighbours(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
         """Return the neighbours of the recent items in the item graph, by the re-rank part of the merged score."""
@@ -118,6 +112,10 @@ class CandidateSources:
         known = await self._dependencies.popular(POPULAR, seeking.deadline)
         return await self._take(seeking, known.value), known.confirmed
 
+    async def _transitions(self, seeking: Seeking) -> dict[str, tuple[float, float]]:
+        found = ranking.transitions(seeking.recent, await self._edges(seeking))
+        return {item_id: t for item_id, t in found.items() if item_id not in seeking.blocked}
+
     async def _edges(self, seeking: Seeking, required: bool = False) -> Edges:
         if seeking.edges is None:
             try:
@@ -137,14 +135,7 @@ class CandidateSources:
         transitions: dict[str, tuple[float, float]],
         merge_weights: Sequence[float],
     ) -> list[Scored]:
-        # Blocked items may be among the hits, not among the neighbours: those were left out of the query.
-        among = set(found.item_ids)
-        hits = [position for position, item_id in enumerate(found.item_ids) if item_id not in seeking.blocked]
-        beyond = [position for position, item_id in enumerate(found.also_ids) if item_id not in among]
-        ids = [found.item_ids[position] for position in hits] + [found.also_ids[position] for position in beyond]
-        inner_products = np.concatenate([found.scores[hits], found.also_scores[beyond]]).astype(np.float64)
-        t = np.array([transitions.get(item_id, (0.0, 0.0)) for item_id in ids], dtype=np.float64).reshape(-1, 2)
-        scores = ranking.merged_scores(inner_products, t[:, 0], t[:, 1], merge_weights)
+        ids, scores = _merged(found, seeking.blocked, transitions, merge_weights)
         shown: list[Scored] = []
         for most in (2 * seeking.k + 10, len(ids)):  # all of them only when many of the best are unavailable
             shown = await self._take(seeking, ranking.top(ids, scores, most))
@@ -155,6 +146,43 @@ class CandidateSources:
     async def _take(self, seeking: Seeking, ranked: Sequence[Scored], beside: Sequence[str] = ()) -> list[Scored]:
         named = [*beside, *seeking.recent[: ranking.TRANSITION_LENGTH]]  # reasons name them
         return await seeking.catalogue.take(ranked, seeking.k, seeking.blocked, named)
+
+
+def folded_embedding(seeking: Seeking, state: ServingState) -> Vectors | None:
+    """Return the embedding that counts in the query."""
+    embedding = seeking.embedding
+    if embedding is not None and embedding.shape != (state.dimension,):
+        return None  # of another generation: its user has not been published again yet
+    return embedding
+
+
+def _query(seeking: Seeking, state: ServingState, size: int, exclude: list[str], also: list[str]) -> Query:
+    folded = seeking.recent[: state.context_length]
+    return Query(
+        vector=ranking.query_vector(folded_embedding(seeking, state), state.merge_weights, state.dimension),
+        k=size,
+        recent=folded,
+        recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),
+        exclude=exclude,
+        also=also,
+    )
+
+
+def _merged(
+    found: Candidates,
+    blocked: Collection[str],
+    transitions: dict[str, tuple[float, float]],
+    merge_weights: Sequence[float],
+) -> tuple[list[str], ranking.Floats]:
+    """Return what was found, hits and neighbours, each once, with the merged scores."""
+    # Blocked items may be among the hits, not among the neighbours: those were left out of the query.
+    among = set(found.item_ids)
+    hits = [position for position, item_id in enumerate(found.item_ids) if item_id not in blocked]
+    beyond = [position for position, item_id in enumerate(found.also_ids) if item_id not in among]
+    ids = [found.item_ids[position] for position in hits] + [found.also_ids[position] for position in beyond]
+    inner_products = np.concatenate([found.scores[hits], found.also_scores[beyond]]).astype(np.float64)
+    t = np.array([transitions.get(item_id, (0.0, 0.0)) for item_id in ids], dtype=np.float64).reshape(-1, 2)
+    return ids, ranking.merged_scores(inner_products, t[:, 0], t[:, 1], merge_weights)
 
 
 def strongest_links(item_ids: Collection[str], recent: Sequence[str], edges: Edges) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 from models.items import Item
 from recommender_server.degradation import Deadline, DependencyUnavailable
@@ -68,6 +69,13 @@ class CatalogueView:
             taken += [candidate for candidate in open_ones[position:end] if self._available(candidate[0])]
             position = end
         return taken[:k]
+
+    def refusal(self, item_id: str) -> Literal["unavailable", "filtered"] | None:
+        """Say why an item may not be shown, ``None`` when it may."""
+        if self._available(item_id):
+            return None
+        item = self._known.get(item_id)
+        return "filtered" if item is None or item.available else "unavailable"
 
     def _available(self, item_id: str) -> bool:
         item = self._known.get(item_id)

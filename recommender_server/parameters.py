@@ -50,6 +50,12 @@ MEMBERS = (
     AFTER,
     LEVEL,
     Parameter(
+        "explain",
+        Literal["none", "basic", "full"],
+        "`basic`: every score with the parts it is the sum of; `full`: also what would have been listed, and why not.",
+        default="none",
+    ),
+    Parameter(
         "cursor",
         Annotated[str, Meta(min_length=1, max_length=MAX_CURSOR)],
         "`next` of the page before: the list goes on without repeating an item.",

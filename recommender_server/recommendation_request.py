@@ -30,6 +30,7 @@ LISTS = ("item_ids", "exclude")
 
 Level = Literal["history", "learned"]
 Seen = Literal["hide", "allow"]
+Explain = Literal["none", "basic", "full"]
 
 
 class RecommendationRequest(msgspec.Struct, frozen=True):
@@ -49,6 +50,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True):
     level: Level = "history"
     filter: Filter | None = None
     shown: frozenset[str] = frozenset()
+    explain: Explain = "none"
 
 
 def from_query(request: falcon.asgi.Request, known: Sequence[str], bounds: Bounds) -> RecommendationRequest:
@@ -76,6 +78,7 @@ def _read(members: Mapping[str, Any], bounds: Bounds) -> RecommendationRequest:
         level=one_of("level", members.get("level", "history"), ("history", "learned")),  # type: ignore[arg-type]
         filter=_filter(members) if "filter" in members or "category" in members else None,
         shown=_shown(members["cursor"]) if "cursor" in members else frozenset(),
+        explain=one_of("explain", members.get("explain", "none"), ("none", "basic", "full")),  # type: ignore[arg-type]
     )
 
 

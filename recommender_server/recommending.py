@@ -7,12 +7,15 @@ import dataclasses
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from recommender_server import cursor
-from recommender_server.answers import AsOf, Recommendations, Source, recommended
+from recommender_server.answers import AsOf, LeftOut, Pick, Recommendations, Source, recommended
 from recommender_server.candidates import CandidateSources, Seeking, strongest_links
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
+from recommender_server.explaining import POPULARITY_REASON, Explainer, Refusals
 from recommender_server.problems import starting
 from recommender_server.recommendation_request import RecommendationRequest
 from recommender_server.user_view import NOBODY, UserView
@@ -21,9 +24,6 @@ from stores.ports import Clock, Metrics, ServingState
 # The share of the deadline that waiting for a state may use up; the rest is for the answer itself.
 WAITING_SHARE = 0.6
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.02
-
-# (item_id, score, reason).
-Pick = tuple[str, float, str]
 
 
 class Recommender:
@@ -39,6 +39,7 @@ class Recommender:
     ) -> None:
         self._dependencies = dependencies
         self._sources = CandidateSources(dependencies)
+        self._explainer = Explainer(dependencies, self._sources)
         self._clock = clock
         self._metrics = metrics
         self._deadline_s = deadline_s
@@ -64,11 +65,17 @@ class Recommender:
         else:
             steps = ["popular", "personal"]
         source, picks = await self._fill(steps, seeking, request.item_id, state)
+        left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
+        if request.explain != "none":
+            picks = await self._explainer.take_apart(picks, seeking, state, request.item_id)
+            if request.explain == "full":
+                refusals = _refusals(request, view)
+                left_out = await self._explainer.left_out(source, picks, request.k, seeking, state, refusals)
         as_of = AsOf(view.as_of or (state.learned if state else {}), len(view.pending))
-        following = (
-            cursor.write(sorted(request.shown), (pick[0] for pick in picks)) if len(picks) == request.k else None
-        )
-        return self._recommendations(request_id, source, picks, seeking, as_of, stale, following)
+        following = None
+        if len(picks) == request.k:
+            following = cursor.write(sorted(request.shown), [pick.item_id for pick in picks])
+        return self._recommendations(request_id, source, picks, seeking, as_of, stale, following, left_out)
 
     async def similar(self, item_id: str, k: int, request_id: str) -> Recommendations | None:
         """Return the items most like one, ``None`` when nobody knows it. Raises ``Problem`` only while starting."""
@@ -161,7 +168,7 @@ class Recommender:
             if found:
                 source = source or name
                 reasons = self._reasons(name, found, item_id, seeking)
-                picks += [(*scored, reason) for scored, reason in zip(found, reasons, strict=True)]
+                picks += [Pick(*scored, reason, name) for scored, reason in zip(found, reasons, strict=True)]
             if len(picks) >= seeking.k:
                 break
         answered = source or first_answered
@@ -188,10 +195,10 @@ class Recommender:
         if source == "similar" and page_item_id is not None:
             return [f"similar to {seeking.catalogue.name(page_item_id)}"] * len(found)
         if source in ("popular", "last_known_popular") or not seeking.recent:
-            return ["popular now"] * len(found)
+            return [POPULARITY_REASON] * len(found)
         strongest = strongest_links({item_id for item_id, _ in found}, seeking.recent, seeking.edges or {})
         return [
-            f"often follows {seeking.catalogue.name(strongest[item_id])}"
+            f"because you liked {seeking.catalogue.name(strongest[item_id])}"
             if item_id in strongest
             else "fits what you liked lately"
             for item_id, _ in found
@@ -206,6 +213,7 @@ class Recommender:
         as_of: AsOf,
         stale: bool = False,
         following: str | None = None,
+        left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET,
     ) -> Recommendations:
         self.answers_by_source[source] += 1
         self._metrics.count("recommendations", source=source)
@@ -213,10 +221,8 @@ class Recommender:
             self._metrics.count("degraded", dependency=dependency)
         if stale:
             self._metrics.count("stale_answers")
-        items = [
-            recommended(item_id, score, reason, seeking.catalogue.get(item_id)) for item_id, score, reason in picks
-        ]
-        return Recommendations(request_id, source, bool(seeking.missing), stale, as_of, items, following)
+        items = [recommended(pick, seeking.catalogue.get(pick.item_id)) for pick in picks]
+        return Recommendations(request_id, source, bool(seeking.missing), stale, as_of, items, following, left_out)
 
 
 def _given(request: RecommendationRequest) -> list[str]:
@@ -227,6 +233,17 @@ def _given(request: RecommendationRequest) -> list[str]:
 
 def _recent(request: RecommendationRequest, view: UserView) -> list[str]:
     return list(dict.fromkeys([*_given(request), *view.recent]))
+
+
+def _refusals(request: RecommendationRequest, view: UserView) -> Refusals:
+    """Return why items do not come, the first that applies counts."""
+    return (
+        ("given", _given(request)),
+        ("hidden", view.hidden),
+        ("excluded", request.exclude),
+        ("shown_before", request.shown),
+        ("seen", view.seen.union(view.recent) if request.seen == "hide" else ()),
+    )
 
 
 def _blocked(request: RecommendationRequest, view: UserView) -> frozenset[str]:

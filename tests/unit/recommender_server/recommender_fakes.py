@@ -209,7 +209,8 @@ class ExactIndex(Weather):
             if item_id in row_of:
                 vector[:DIMENSION] += np.float32(weight) * self.contexts[row_of[item_id]]
         scores = self.columns @ vector
-        allowed = [row for row, item_id in enumerate(self.ids) if item_id not in set(query.exclude)]
+        within = set(self.ids if query.within is None else query.within)
+        allowed = [row for row, item_id in enumerate(self.ids) if item_id in within - set(query.exclude)]
         best = sorted(allowed, key=lambda row: (-scores[row], self.ids[row]))[: query.k]
         also = [item_id for item_id in query.also if item_id in row_of]
         return Candidates(

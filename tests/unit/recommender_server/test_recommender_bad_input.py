@@ -29,6 +29,7 @@ QUERIES = {
     "receipt endless": (f"after=0:{HUGE}", "bad-parameter"),
     "level unknown": ("after=0:1&level=all", "bad-parameter"),
     "seen unknown": ("seen=maybe", "bad-parameter"),
+    "explain unknown": ("explain=all", "bad-parameter"),
     "filter empty": ("filter=", "bad-filter"),
     "filter of code": ("filter=__import__('os')", "bad-filter"),
     "filter twice": ("filter=price<1&filter=price>2", "bad-parameter"),

@@ -155,7 +155,7 @@ async def test_without_the_index_the_neighbours_of_recent_items_answer():
     )
     assert (result.status_code, result.json["source"], result.json["degraded"]) == (200, "neighbours", True)
     assert ids(result) == [item_id for item_id, _ in expected[:3]]
-    assert result.json["items"][0]["reason"].startswith("often follows Title i")
+    assert result.json["items"][0]["reason"].startswith("because you liked Title i")
 
 
 @in_loop
