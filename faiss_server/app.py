@@ -67,7 +67,7 @@ def create_app(
     routes = IndexRoutes(
         index, rebuilding, clock, metrics, settings.index_max_body_bytes, settings.index_max_table_bytes
     )
-    for name in ("search", "similar", "upsert", "popularity", "delete", "snapshot", "status"):
+    for name in ("search", "similar", "vectors", "upsert", "popularity", "delete", "snapshot", "status"):
         app.add_route(f"/v1/{name}", routes, suffix=name)
     health = HealthRoutes(index, metrics, exposition, version)
     for name in ("healthz", "readyz", "version", "metrics"):

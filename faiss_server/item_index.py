@@ -187,6 +187,16 @@ class ItemIndex:
                 answers[item_id] = self._nearest(row, k)
         return answers
 
+    def vectors(self, item_ids: Sequence[str]) -> tuple[list[str], Vectors]:
+        """Return the known ones of these items and their item vectors at length 1, (n, d). Raises ``NotLoaded``."""
+        if not self.fence.loaded:
+            raise NotLoaded("the index has no table yet")
+        rows = self.table.rows_of(item_ids)
+        norms = self.table.norms[rows, None]
+        found = np.zeros((len(rows), self.table.dimension), dtype=np.float32)
+        np.divide(self.table.columns[rows, : self.table.dimension], norms, out=found, where=norms > 0)
+        return self.table.item_ids(rows), found
+
     def _folded(self, query: Query) -> Vectors:
         """Return the query with its recent items' contexts added: (d + 3,) float32."""
         d = self.table.dimension

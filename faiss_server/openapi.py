@@ -35,6 +35,7 @@ def _post(path: str, summary: str, body: Any, answer: Any, problems: tuple[str, 
 OPERATIONS = (
     _post("/v1/search", "The best items of several queries.", wire.Search, wire.Found, READING),
     _post("/v1/similar", "The nearest of several items.", wire.Similar, wire.FoundSimilar, READING),
+    _post("/v1/vectors", "The vectors of several items, at length 1.", wire.AskVectors, wire.FoundVectors, READING),
     Operation("get", "/v1/status", "Where the index stands.", IndexStatus, answer_media=BOTH),
     _post("/v1/upsert", "Add or overwrite rows.", wire.Upsert, IndexStatus, WRITING),
     _post("/v1/popularity", "Overwrite the popularity columns.", wire.SetPopularity, IndexStatus, WRITING),

@@ -14,7 +14,7 @@ from faiss_server.item_table import table_of
 from faiss_server.problems import Problem
 from faiss_server.rebuilding import Rebuilding
 from stores import index_wire as wire
-from stores.ports import Candidates, Clock, Gap, Metrics, StaleEpoch
+from stores.ports import MAX_HITS, Candidates, Clock, Gap, Metrics, StaleEpoch
 
 # So many queries are searched before others have their turn: more together are faster, but not in a large table.
 MOST_AT_ONCE, LEAST_AT_ONCE = 64, 8
@@ -71,6 +71,13 @@ class IndexRoutes:
             await asyncio.sleep(0)
         self._metrics.timing("index_similar_seconds", self._clock.monotonic_s() - started_s)
         _answer(request, response, wire.FoundSimilar(items))
+
+    async def on_post_vectors(self, request: Request, response: Response) -> None:
+        """Return the item vectors of several items, for those who compare items with one another."""
+        message = await self._message(wire.AskVectors, request)
+        if len(message.item_ids) > MAX_HITS:
+            raise BadQuery(f"at most {MAX_HITS} items at once, not {len(message.item_ids)}")
+        _answer(request, response, wire.FoundVectors(*self._index.vectors(message.item_ids)))
 
     async def on_get_status(self, request: Request, response: Response) -> None:
         """Return where the index stands."""

@@ -28,6 +28,7 @@ from stores.ports import (
     ServingState,
     StoreUnavailable,
     UserReader,
+    Vectors,
 )
 
 # The trainer publishes its state about once a second and popular lists likewise.
@@ -80,6 +81,8 @@ class Dependencies:
         self._edge_reads = Coalescer(self._read_edges)
         self._searches = Coalescer(self._search, max_batch=64)
         self._similar = Coalescer(self._read_similar)
+        # 2,000 candidates are the longest list: together they stay below what the index takes at once.
+        self._vectors = Coalescer(self._read_vectors, max_batch=5)
         self._serving_state = LastKnown(self._read_serving_state, SERVING_STATE_MAX_AGE_S, collaborators.clock)
         self._popular: dict[str, LastKnown[list[tuple[str, float]]]] = {}
 
@@ -173,12 +176,20 @@ class Dependencies:
         """Return the k items nearest to one, best first; ``None`` when the index does not know it."""
         return await _within(deadline, "index", self._similar.ask((item_id, k)))
 
+    async def vectors(self, item_ids: Sequence[str], deadline: Deadline) -> dict[str, Vectors]:
+        """Return the vectors, at length 1, of the known ones among these items."""
+        return await _within(deadline, "index", self._vectors.ask(item_ids)) if item_ids else {}
+
     async def index_status(self) -> IndexStatus:
         """Return where the index stands."""
         return await self._index.call(self._outside.index.status)
 
     async def _search(self, queries: list[Query]) -> list[Candidates]:
         return await self._index.call(lambda: self._outside.index.search(queries))
+
+    async def _read_vectors(self, wanted: list[Sequence[str]]) -> list[dict[str, Vectors]]:
+        found = await self._index.call(lambda: self._outside.index.vectors(_union(wanted)))
+        return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
 
     async def _read_similar(self, wanted: list[tuple[str, int]]) -> list[list[tuple[str, float]] | None]:
         item_ids = list(dict.fromkeys(item_id for item_id, _ in wanted))

@@ -50,6 +50,12 @@ MEMBERS = (
     AFTER,
     LEVEL,
     Parameter(
+        "diversity",
+        Annotated[float, Meta(ge=0, le=1)],
+        "How much items that are like others on the list are moved back; 0 leaves the order alone.",
+        default=0.0,
+    ),
+    Parameter(
         "explain",
         Literal["none", "basic", "full"],
         "`basic`: every score with the parts it is the sum of; `full`: also what would have been listed, and why not.",

@@ -20,6 +20,7 @@ from recommender_server.requests import (
     receipt,
     refuse_unknown,
     repeatable_parameters,
+    share,
     short_text,
 )
 from stores.ports import Receipt
@@ -50,6 +51,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True):
     level: Level = "history"
     filter: Filter | None = None
     shown: frozenset[str] = frozenset()
+    diversity: float = 0.0
     explain: Explain = "none"
 
 
@@ -78,6 +80,7 @@ def _read(members: Mapping[str, Any], bounds: Bounds) -> RecommendationRequest:
         level=one_of("level", members.get("level", "history"), ("history", "learned")),  # type: ignore[arg-type]
         filter=_filter(members) if "filter" in members or "category" in members else None,
         shown=_shown(members["cursor"]) if "cursor" in members else frozenset(),
+        diversity=share("diversity", members["diversity"]) if "diversity" in members else 0.0,
         explain=one_of("explain", members.get("explain", "none"), ("none", "basic", "full")),  # type: ignore[arg-type]
     )
 

@@ -11,6 +11,7 @@ import msgspec
 
 from recommender_server import cursor
 from recommender_server.answers import AsOf, LeftOut, Pick, Recommendations, Source, recommended
+from recommender_server.arranging import Arranger
 from recommender_server.candidates import CandidateSources, Seeking, strongest_links
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
@@ -39,6 +40,7 @@ class Recommender:
     ) -> None:
         self._dependencies = dependencies
         self._sources = CandidateSources(dependencies)
+        self._arranger = Arranger(dependencies)
         self._explainer = Explainer(dependencies, self._sources)
         self._clock = clock
         self._metrics = metrics
@@ -55,7 +57,8 @@ class Recommender:
         accepts = request.filter.accepts if request.filter else None
         catalogue = CatalogueView(self._dependencies, deadline, missing, accepts)
         blocked = _blocked(request, view)
-        seeking = Seeking(request.k, _recent(request, view), view.embedding, blocked, catalogue, deadline, missing)
+        length = self._arranger.length(request)
+        seeking = Seeking(length, _recent(request, view), view.embedding, blocked, catalogue, deadline, missing)
         has_history = bool(view.recent or request.liked) or (view.embedding is not None and bool(view.embedding.any()))
         steps: list[Source]
         if has_history:
@@ -65,6 +68,8 @@ class Recommender:
         else:
             steps = ["popular", "personal"]
         source, picks = await self._fill(steps, seeking, request.item_id, state)
+        if length > request.k:
+            picks = await self._arranger.arrange(picks, request, seeking)
         left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
         if request.explain != "none":
             picks = await self._explainer.take_apart(picks, seeking, state, request.item_id)

@@ -159,6 +159,11 @@ class HttpItemIndexReader:
         """Return, per known item, the k nearest by cosine, best first."""
         return (await self._call("POST", "/v1/similar", wire.Similar(item_ids, k), wire.FoundSimilar)).items
 
+    async def vectors(self, item_ids: Sequence[str]) -> dict[str, Vectors]:
+        """Return the item vector of each known item, at length 1."""
+        found = await self._call("POST", "/v1/vectors", wire.AskVectors(item_ids), wire.FoundVectors)
+        return dict(zip(found.item_ids, found.vectors, strict=True))
+
     async def status(self) -> IndexStatus:
         """Return where the index stands."""
         return await self._call("GET", "/v1/status", None, IndexStatus)

@@ -75,6 +75,19 @@ class FoundSimilar(msgspec.Struct, frozen=True):
     items: dict[str, list[tuple[str, float]]]
 
 
+class AskVectors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of ``POST /v1/vectors``."""
+
+    item_ids: Sequence[str]
+
+
+class FoundVectors(msgspec.Struct, frozen=True):
+    """Answer of ``POST /v1/vectors``: of the known items, in the order asked for, (n, d) float32 of length 1."""
+
+    item_ids: list[str]
+    vectors: Vectors
+
+
 class Problem(msgspec.Struct, frozen=True):
     """An error as clients see it."""
 

@@ -490,6 +490,9 @@ class ItemIndexReader(Protocol):
     async def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
         """Return, per known item, the k items nearest by cosine of head ∘ item embedding, itself left out."""
 
+    async def vectors(self, item_ids: Sequence[str]) -> dict[str, Vectors]:
+        """Return, per known item, head ∘ item embedding at length 1, (d,) float32; zeros stay zeros."""
+
     async def status(self) -> IndexStatus:
         """Return where the index stands."""
 

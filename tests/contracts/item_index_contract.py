@@ -251,6 +251,17 @@ class ItemIndexContract:
             assert [x for x, _ in found] == [rows.item_ids[n] for n in np.argsort(-cosines)[:4]]
             assert [s for _, s in found] == pytest.approx(np.sort(cosines)[::-1][:4], abs=1e-4)
 
+    def test_vectors_of_known_items_come_at_length_1(self, filled, rows, open_reader):
+        nothing = ItemRows(["none"], *(np.zeros((1, width), np.float32) for width in (D + 1, D, 2)))
+        filled.upsert(nothing, Stamp(1, 3, 4))
+        answer = self.run(open_reader, lambda reader: reader.vectors(["i8", "unknown", "none", "i3"]))
+        assert list(answer) == ["i8", "none", "i3"]
+        for item_id in ("i8", "i3"):
+            embedding = rows.vectors[rows.item_ids.index(item_id), :D]
+            assert answer[item_id] == pytest.approx(embedding / np.linalg.norm(embedding), abs=1e-6)
+        assert not answer["none"].any()
+        assert self.run(open_reader, lambda reader: reader.vectors([])) == {}
+
     # --- what is written
 
     def test_a_written_item_is_found_at_once_as_it_was_written_last(self, filled, rows):

@@ -36,6 +36,9 @@ class _AsReader:
     async def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
         return self._index.similar(item_ids, k)
 
+    async def vectors(self, item_ids: Sequence[str]) -> dict[str, Vectors]:
+        return dict(zip(*self._index.vectors(item_ids), strict=True))
+
     async def status(self) -> IndexStatus:
         return self._index.status()
 

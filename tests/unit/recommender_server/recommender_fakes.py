@@ -232,6 +232,12 @@ class ExactIndex(Weather):
                 found[item_id] = [pair for pair in ranked if pair[0] != item_id][:k]
         return found
 
+    async def vectors(self, item_ids: Sequence[str]) -> dict[str, Any]:
+        await self.pass_through("vectors")
+        vectors = self.columns[:, :DIMENSION]
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return {item_id: unit[self.ids.index(item_id)] for item_id in item_ids if item_id in self.ids}
+
     async def status(self) -> IndexStatus:
         await self.pass_through("status")
         return IndexStatus("boot", 1, 1, True, len(self.ids), len(self.ids), DIMENSION, "exact")
