@@ -5,9 +5,11 @@ For each of them in turn, all the others being up. ``--outage-s 60`` makes the o
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from services.local_process import LocalProcess
 from services.redis import RedisServer
 from services.server import HOST, CannotInstall, Server, cache_folder
 from services.statsd import Statsd
+from stores.metric_catalogue import graphite_path
 from tests.conftest import NOT_UP, say_at_the_end
 from tests.services.outage_world import PARTS, Answers, Load, OutageWorld, event_id_of
 
@@ -67,6 +70,10 @@ def test_a_server_goes_away_and_comes_back(
 ) -> None:
     if missing := set(OUTAGES[name]) - set(servers):
         pytest.skip(f"{', '.join(sorted(missing))}: {NOT_UP}")
+    for process in servers.values():
+        # Whatever another test left behind.
+        process.start()
+        process.wait_healthy()
     gone = [servers[part] for part in OUTAGES[name]]
 
     def away(end: Callable[[LocalProcess], None]) -> None:
@@ -78,19 +85,12 @@ def test_a_server_goes_away_and_comes_back(
         for process in gone:
             process.wait_healthy()
 
+    def back(since_s: float) -> bool:
+        return name != "graphite" or _draws(servers["graphite"].server.url, since_s)
+
     world = OutageWorld(tmp_path, _urls(servers, tmp_path))
-    say_at_the_end(
-        request.config,
-        _through_outages(
-            name,
-            world,
-            outage_s,
-            [
-                lambda: away(LocalProcess.stop),
-                lambda: away(LocalProcess.kill),
-            ],
-        ),
-    )
+    outages = [lambda: away(LocalProcess.stop), lambda: away(LocalProcess.kill)]
+    say_at_the_end(request.config, _through_outages(name, world, outage_s, outages, back))
 
 
 @pytest.mark.timeout(900)
@@ -104,22 +104,21 @@ def test_the_faiss_server_goes_away_and_comes_back(
         time.sleep(outage_s)
         world.loop.start("faiss_server")
 
-    say_at_the_end(
-        request.config,
-        _through_outages(
-            "faiss",
-            world,
-            outage_s,
-            [
-                lambda: away(world.loop.stop),
-                lambda: away(world.loop.kill),
-            ],
-        ),
-    )
+    outages = [lambda: away(world.loop.stop), lambda: away(world.loop.kill)]
+    say_at_the_end(request.config, _through_outages("faiss", world, outage_s, outages, lambda since_s: True))
 
 
-def _through_outages(name: str, world: OutageWorld, outage_s: float, outages: list[Callable[[], None]]) -> str:
-    """Run the loop through the outages; return the line of the ledger."""
+def _through_outages(
+    name: str,
+    world: OutageWorld,
+    outage_s: float,
+    outages: list[Callable[[], None]],
+    back: Callable[[float], bool],
+) -> str:
+    """Run the loop through the outages; return the line of the ledger.
+
+    ``back(since)``: whether the server itself does its work again since then, in epoch seconds.
+    """
     back_after_s = []
     try:
         world.start()
@@ -127,9 +126,11 @@ def _through_outages(name: str, world: OutageWorld, outage_s: float, outages: li
             time.sleep(_BEFORE_S)
             for outage in outages:
                 outage()
-                since_s = time.monotonic()
-                world.loop.wait(lambda: world.accepts() and world.whole(), f"{name} is back", _BACK_S)
-                back_after_s.append(time.monotonic() - since_s)
+                since_s = time.time()
+                world.loop.wait(
+                    lambda since_s=since_s: world.accepts() and world.whole() and back(since_s), name, _BACK_S
+                )
+                back_after_s.append(time.time() - since_s)
                 time.sleep(_BEFORE_S / 2)
         report = world.wait_until_learned()
         records = world.log_records()
@@ -172,6 +173,14 @@ def _urls(servers: dict[str, LocalProcess], folder: Path) -> dict[str, str]:
     """Return URLs with topics, a database and prefixes of this test alone; embedded stores for what is not up."""
     # A module's servers outlive a test.
     return {process.server.variable: process.server.url_of(folder.name) for process in servers.values()}
+
+
+def _draws(graphite: str, since_s: float) -> bool:
+    """Whether Graphite has a point of what was learned since then."""
+    target = f"{graphite}/render?target={graphite_path('events_learned')}&from=-2min&format=json"
+    with urllib.request.urlopen(target, timeout=10) as response:
+        series = json.loads(response.read())
+    return any(value and moment > since_s for line in series for value, moment in line["datapoints"])
 
 
 def _own_servers() -> list[Server]:
