@@ -1,7 +1,8 @@
 """Writes the parts of the documentation that come from the code: ``python -m docs.generate`` (``make docs``).
 
 The settings table stands in README.md between two markers; the metrics are docs/metrics.md, the routes of both servers
-docs/openapi.*.json. A test fails when what is committed is not what this prints.
+docs/openapi.*.json; Grafana's boards and rules are in docker/grafana. A test fails when what is committed is not what
+this prints.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from docker.grafana.__main__ import main as write_boards
 from faiss_server import openapi as faiss_openapi
 from faiss_server.settings import FaissServerSettings
 from incremental_training.settings import TrainerSettings
@@ -114,12 +116,13 @@ def openapi_documents() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write README's table, docs/metrics.md and the OpenAPI documents."""
+    """Write README's table, docs/metrics.md, the OpenAPI documents and Grafana's files."""
     readme = ROOT / "README.md"
     readme.write_text(readme_with(settings_table(), readme.read_text()))
     (ROOT / "docs" / "metrics.md").write_text(metrics_page())
     for name, written in openapi_documents().items():
         (ROOT / "docs" / name).write_text(written)
+    write_boards()
 
 
 if __name__ == "__main__":

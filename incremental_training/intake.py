@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from incremental_training.demand import Demand
 from incremental_training.outcomes import Outcomes
 from incremental_training.windows import Lists, Windows
 from models.evaluation import PrequentialEvaluator, is_scored
@@ -65,6 +66,7 @@ class Intake:
         self.counters = Counters()
         self.windows = Windows()
         self.outcomes = Outcomes(self.windows.category_of)
+        self.demand = Demand()
         self._lists: Lists = {}
         self._stream = Prequential(learner, evaluator)
         self._decoder = decoder
@@ -121,6 +123,7 @@ class Intake:
         self._event_ids[event.event_id] = None
         if len(self._event_ids) > self._dedup_window:
             del self._event_ids[next(iter(self._event_ids))]
+        self.demand.take(event)
         counters.late += event.lateness_s > LATE_S
         counters.future += event.lateness_s < 0
         positive = event.feedback == "positive"

@@ -12,8 +12,17 @@ from incremental_training.index_check import largest_difference
 from incremental_training.intake import Intake
 from models.evaluation import LIST_LENGTH
 from models.ranking import FEATURES
-from stores.ports import USER_EVENTS, Clock, EventLog, ItemIndexWriter, Metrics, StoreUnavailable, TopicPartition
-from stores.publication import Publisher
+from stores.ports import (
+    USER_EVENTS,
+    Clock,
+    EventLog,
+    ItemIndexWriter,
+    Metrics,
+    StoreUnavailable,
+    TopicPartition,
+    popular_name,
+)
+from stores.publication import WRITE_SECONDS, Publisher
 
 # Prequential figures and the gauges they go to.
 QUALITY = {
@@ -26,6 +35,8 @@ QUALITY = {
 }
 # Gauges by position go so far down the list.
 GAUGED_POSITIONS = 20
+# The usual reasons of dead letters.
+BAD_REASONS = ("not_json", "not_an_object", "too_large", "bad_user_id", "bad_item_id", "bad_type", "bad_timestamp")
 
 
 class Reporter:
@@ -55,6 +66,11 @@ class Reporter:
         self._counted, self._counted_growths = self._counts(), self._growths()
         self._counted_lists = {x: (shown, hits) for x, (shown, hits) in intake.outcomes.counts.by_source.items()}
         self._cached: dict[str, Any] = {}
+        # Told at once: a board shows that nothing has failed, not that nothing is known.
+        for reason in BAD_REASONS:
+            metrics.count("dead_letters", 0, reason=reason)
+        for store in WRITE_SECONDS:
+            metrics.count("store_failures", 0, store=store)
 
     def snapshot_written(self, seconds: float) -> None:
         """Note that a snapshot was finished just now and how long it took to write."""
@@ -149,6 +165,8 @@ class Reporter:
         for feature, weight in figures["merge_weights"].items():
             metrics.gauge("merge_weight", weight, feature=feature)
         self._gauge_outcomes()
+        wanted = self._intake.lists().get(popular_name("popular", "day"), [])
+        self._intake.demand.tell(metrics, wanted, self._intake.windows.category_of)
         self._count()
 
     def _gauge_outcomes(self) -> None:

@@ -37,6 +37,7 @@ from recommender_server.served_log import ServedLog
 from recommender_server.settings import RecommenderSettings
 from recommender_server.similar_resource import SimilarResource
 from recommender_server.traffic import Traffic
+from recommender_server.vital_signs import VitalSigns
 from stores.adapters import open_async_event_log, open_index_reader, open_item_reader, open_user_reader
 from stores.clock import SystemClock
 from stores.recording_metrics import RecordingMetrics
@@ -63,8 +64,9 @@ def create_app(
     def deadline() -> Deadline:
         return Deadline(clock, deadline_s)
 
-    health = Health(dependencies, recommender, traffic, metrics, exposition, version, deadline)
-    middleware: list[Any] = [traffic, Background(dependencies, served, clock)]
+    vital_signs = VitalSigns(dependencies, traffic, metrics)
+    health = Health(dependencies, recommender, traffic, vital_signs, exposition, version, deadline)
+    middleware: list[Any] = [traffic, vital_signs, Background(dependencies, served, clock)]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = False
     app.set_error_serializer(problems.serialize)

@@ -15,8 +15,8 @@ from recommender_server.dependencies import Dependencies
 from recommender_server.recommending import Recommender
 from recommender_server.requests import query_parameters
 from recommender_server.traffic import Traffic
+from recommender_server.vital_signs import VitalSigns
 from stores.openapi import TEXT, Operation
-from stores.ports import Metrics
 
 OPERATIONS = (
     Operation("get", "/", "Where to go from here.", dict[str, Any]),
@@ -32,7 +32,6 @@ OPERATIONS = (
     Operation("get", "/version", "The version of this program.", dict[str, str]),
     Operation("get", "/metrics", "Prometheus text, of this process.", None, answer_media=(TEXT,)),
 )
-BREAKER_GAUGE = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Health:
@@ -43,7 +42,7 @@ class Health:
         dependencies: Dependencies,
         recommender: Recommender,
         traffic: Traffic,
-        metrics: Metrics,
+        vital_signs: VitalSigns,
         exposition: Callable[[], str],
         version: str,
         deadline: NewDeadline,
@@ -51,7 +50,7 @@ class Health:
         self._dependencies = dependencies
         self._recommender = recommender
         self._traffic = traffic
-        self._metrics = metrics
+        self._vital_signs = vital_signs
         self._exposition = exposition
         self._version = version
         self._deadline = deadline
@@ -79,9 +78,7 @@ class Health:
 
     async def on_get_metrics(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Prometheus text, of this process."""
-        self._metrics.gauge("requests_in_flight", self._traffic.in_flight)
-        for guard in self._dependencies.guards:
-            self._metrics.gauge("breaker_state", BREAKER_GAUGE[guard.breaker.state], dependency=guard.name)
+        self._vital_signs.record()
         response.content_type = "text/plain; version=0.0.4; charset=utf-8"
         response.text = self._exposition()
 

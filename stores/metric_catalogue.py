@@ -67,6 +67,25 @@ _DECLARED = (
     _counter("late_events", "events", TRAINER, "Events much older than their arrival; counted among the others too."),
     _counter("future_events", "events", TRAINER, "Events ahead of the clock; counted among the others too."),
     _counter("items_consumed", "records", TRAINER, "Records taken from topic items."),
+    # What people do and want, for the product owner's board; see incremental_training/demand.py.
+    _counter(
+        "events_by_type", "events", TRAINER, "Events by their type, duplicates left out; rare ones as other.", "type"
+    ),
+    _counter("ratings", "events", TRAINER, "Ratings by value, in halves from 0 to 10.", "value"),
+    _gauge(
+        "category_popularity",
+        "ratio",
+        TRAINER,
+        "Share of a day's demand for the most wanted items; the ten largest categories.",
+        "category",
+    ),
+    _gauge(
+        "top_item_popularity",
+        "ratio",
+        TRAINER,
+        "Share of a day's demand for the most wanted items that each of the first ten has.",
+        "position",
+    ),
     # Quality, measured before learning.
     _quality("recall_at_1", "Prequential recall among the first item."),
     _quality("recall_at_5", "Prequential recall among the first 5."),

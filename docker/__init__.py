@@ -1,0 +1,1 @@
+"""Images, compose, Kubernetes manifests, and what Graphite and Grafana show."""

@@ -1,0 +1,1 @@
+"""What Grafana shows: boards and alert rules, written in Python, provisioned as files."""
