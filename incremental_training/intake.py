@@ -24,6 +24,8 @@ from stores.ports import DeadLetter, Record
 
 # An event this much older than its arrival counts as late; it is learned all the same.
 LATE_S = 86_400.0
+# Negative feedback has no strength of its own.
+REJECTION_STRENGTH = 1.0
 
 
 class TooManyBadEvents(Exception):
@@ -143,11 +145,12 @@ class Intake:
             self.outcomes.take_positive(event.user_id, event.item_id, event.timestamp_s + max(0.0, event.lateness_s))
         if repeat:
             counters.repeats += 1
+        elif event.feedback == "negative":
+            counters.non_positives += 1
+            self._stream.reject(Positive(event.user_id, event.item_id, REJECTION_STRENGTH, event.event_id))
         elif not positive:
             counters.non_positives += 1
             learner.mark_seen(user, item)
-            if event.feedback == "negative":
-                learner.hide(user, item)
 
     def _is_scored(self, event: Interaction) -> bool:
         user = self.learner.users.row(event.user_id)

@@ -44,6 +44,10 @@ class Consumption:
         """Remember that the user rejected the item. Safe to repeat."""
         _remember(self._hidden.setdefault(user, {}), item, True)
 
+    def has_hidden(self, user: int, item: int) -> bool:
+        """Whether the user rejected the item, as far as is remembered."""
+        return item in self._hidden.get(user, ())
+
     def seen(self, user: int) -> list[int]:
         """Return the item rows a user has consumed, oldest first."""
         return list(self._seen[user])

@@ -145,6 +145,10 @@ class Learner:
         """Remember that the user rejected the item. Safe to repeat."""
         self._consumption.hide(user, item)
 
+    def has_hidden(self, user: int, item: int) -> bool:
+        """Whether the user rejected the item, as far as is remembered."""
+        return self._consumption.has_hidden(user, item)
+
     def seen(self, user: int) -> list[int]:
         """Return the item rows a user has consumed, oldest first."""
         return self._consumption.seen(user)
@@ -172,9 +176,10 @@ class Learner:
         seeds: Sequence[int] | NDArray[np.uint64],
         known_items: Sequence[int] | NDArray[np.int64],
     ) -> None:
-        """Learn positives strictly one after another; all arguments have length n.
+        """Learn positives and rejections strictly one after another; all arguments have length n.
 
-        ``users``, ``items``: rows. ``strengths`` scale the steps. ``seeds``: ``event_seed``s. ``known_items``: how many
+        ``users``, ``items``: rows. ``strengths`` scale the steps; a negative one marks a rejection, which moves
+        embeddings only. ``seeds``: ``event_seed``s. ``known_items``: how many
         item rows there were when each event arrived, its own included. NOT safe to repeat: it learns again.
         """
         positives = Positives(
@@ -185,8 +190,9 @@ class Learner:
             np.asarray(known_items, np.int64),
         )
         self._learn(positives, self._steps())
-        self.recent_users.remember(positives.users, positives.items)
-        self.events_learned += len(users)
+        liked = positives.strengths > 0
+        self.recent_users.remember(positives.users[liked], positives.items[liked])
+        self.events_learned += int(np.count_nonzero(liked))
 
     def forget_histories(self) -> None:
         """Empty every user's recent positives and the recent pool, before a history is learned once more."""

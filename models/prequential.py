@@ -20,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 
 class Positive(NamedTuple):
-    """A positive interaction on its way to be learned."""
+    """A positive interaction (or a rejection, see ``Prequential.reject``) on its way to be learned."""
 
     user_id: str
     item_id: str
@@ -56,12 +56,23 @@ class Prequential:
         if scored:
             self.learn_waiting()
             outcome = self.evaluator.score(positive.user_id, positive.item_id)
-        user = self.learner.add_user(positive.user_id)
-        item = self.learner.add_item(positive.item_id)
+        user, item = self._wait(positive)
         self.learner.mark_seen(user, item, learned=True)
-        known = len(self.learner.items)
-        self._waiting.append((user, item, positive.strength, event_seed(positive.event_id), known))
         return outcome
+
+    def reject(self, rejection: Positive) -> None:
+        """Hide the item from the user, and let the rejection wait to be learned too, the first time."""
+        user, item = self.learner.users.row(rejection.user_id), self.learner.items.row(rejection.item_id)
+        if user is None or item is None or not self.learner.has_hidden(user, item):
+            user, item = self._wait(rejection._replace(strength=-rejection.strength))
+        self.learner.mark_seen(user, item)
+        self.learner.hide(user, item)
+
+    def _wait(self, event: Positive) -> tuple[int, int]:
+        user = self.learner.add_user(event.user_id)
+        item = self.learner.add_item(event.item_id)
+        self._waiting.append((user, item, event.strength, event_seed(event.event_id), len(self.learner.items)))
+        return user, item
 
     def learn_waiting(self) -> Positives:
         """Learn what waits, in order, and return it."""
