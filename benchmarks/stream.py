@@ -75,7 +75,7 @@ def read_stream(
     if len(columns) > 1:
         raise HistoryError(f"conditions can be on one column only, not on {' and '.join(sorted(columns))}")
     history = load_history(path, ColumnMap(user=users, item=items, time=time, value=next(iter(columns), None)))
-    rows = _without_repeats(history, np.flatnonzero(_holds(positive, history)))
+    rows = without_repeats(history, np.flatnonzero(holds(positive, history)))
     if not len(rows):
         raise HistoryError(f"{path} has no positive event")
     users_seen, users_in_order = _in_order_of_first_sight(history.users[rows])
@@ -86,7 +86,7 @@ def read_stream(
         users=users_in_order,
         items=items_in_order,
         rows=rows,
-        eligible=_holds(score_only, history)[rows],
+        eligible=holds(score_only, history)[rows],
     )
 
 
@@ -99,14 +99,16 @@ def _condition(text: str | None) -> re.Match[str] | None:
     return match
 
 
-def _holds(condition: str | None, history: History) -> NDArray[np.bool_]:
+def holds(condition: str | None, history: History) -> NDArray[np.bool_]:
+    """Return which events of a log, (n,), meet a condition on its column of values. Raises ``HistoryError``."""
     match = _condition(condition)
     if match is None:
         return np.ones(len(history), dtype=bool)
     return _COMPARISONS[match[2]](history.values, np.float32(match[3]))
 
 
-def _without_repeats(history: History, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def without_repeats(history: History, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of the rows, in order, whose pair of user and item no earlier one has."""
     pairs = history.users[rows].astype(np.int64) * len(history.item_ids) + history.items[rows]
     return rows[np.sort(np.unique(pairs, return_index=True)[1])]
 

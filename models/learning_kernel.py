@@ -34,8 +34,7 @@ VISIT_DECAY = 0.999
 BACKWARD = 0.5
 
 # A rejection of an item that was as likely as any other steps back a tenth of what a positive steps forward, and at
-# most five times that. On MovieLens (ratings up to 2 rejected) positives are found as often as without, and what is
-# rejected later stands among the first ten 7 % less often; full steps back cost 7 % of the positives.
+# most five times that: found by ``benchmarks.rejections``. Bolder steps cost positives.
 REJECTION = 0.1
 REJECTION_AT_MOST = 5.0
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models.learner import Learner
-from models.learning_kernel import softmax_gradient
+from models.learning_kernel import Positives, softmax_gradient
 from models.model_settings import ModelSettings
 
 
@@ -64,3 +64,50 @@ def test_one_learned_positive_is_one_adagrad_step_along_autograds_gradient(conte
     untouched = [("p", 1), ("q", 2), ("c", 0), ("c", 1)] + [("c", 2)] * (context_length == 0)
     for name, row in untouched:
         assert np.array_equal(tables[name].weights[row], before[name][row].detach().numpy())
+
+
+def _logit(learner, user, item):
+    context = learner.contexts(learner.recent(user, 1)).sum(axis=0)
+    return learner.products(learner.user_embedding(user) + context)[item] + learner.biases()[item]
+
+
+def test_a_rejection_lowers_the_item_and_leaves_every_memory_but_the_embeddings():
+    learner = Learner(ModelSettings(dimension=8, context_length=1, negatives=6), user_capacity=4, item_capacity=8)
+    learner.add_user("u")
+    for name in "abc":
+        learner.add_item(name)
+    learner.learn([0], [0], [1.0], [1], [3])
+    for seed in range(2, 12):  # b is what he is expected to take
+        learner.learn_again(_one(0, 1, seed), 2, 1.0)
+    before, (memories, facts) = _logit(learner, 0, 1), learner.state()
+    learner.take_touched()
+    learner.learn([0], [1], [-1.0], [99], [3])
+    assert _logit(learner, 0, 1) < before
+    after, later_facts = learner.state()
+    moved = {name for name in after if not np.array_equal(after[name], memories[name])}
+    tables = {f"{side}_{what}" for side in ("user", "item", "context") for what in ("embeddings", "accumulators")}
+    assert moved <= tables | {"item_biases"} and later_facts == facts
+    touched = learner.take_touched()
+    assert 1 in touched.positives and 0 in touched.users
+
+
+def test_many_rejections_push_an_item_only_so_far():
+    learner = Learner(ModelSettings(dimension=8, negatives=6), user_capacity=4, item_capacity=8)
+    learner.add_user("u")
+    for name in "abc":
+        learner.add_item(name)
+    learner.learn([0], [0], [1.0], [1], [3])
+    learner.learn([0] * 20_000, [1] * 20_000, [-1.0] * 20_000, range(2, 20_002), [3] * 20_000)
+    # Steps that did not shrink with the item's share would have led to about -100.
+    assert -2.0 < learner.biases()[1] < 0.0
+    assert np.abs(learner.item_vectors(slice(0, 3))).max() < 5.0
+
+
+def _one(user, item, seed):
+    return Positives(
+        np.array([user], np.int32),
+        np.array([item], np.int32),
+        np.array([1.0], np.float32),
+        np.array([seed], np.uint64),
+        np.array([3], np.int64),
+    )

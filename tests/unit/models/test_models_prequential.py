@@ -54,3 +54,20 @@ def test_later_passes_move_embeddings_and_leave_the_memories():
     changed = {name for name in first if not np.array_equal(first[name], later[name])}
     moved = {f"{side}_{what}" for side in ("user", "item", "context") for what in ("embeddings", "accumulators")}
     assert changed == moved | {"item_biases"}
+
+
+def test_a_rejection_hides_and_is_learned_once():
+    learner = Learner(SETTINGS)
+    prequential = Prequential(learner, PrequentialEvaluator(learner))
+    for positive in positives(24):
+        prequential.take(positive, scored=False)
+    prequential.learn_waiting()
+    learned = learner.events_learned
+    rejection = Positive("u0", "i1", 1.0, "r")
+    prequential.reject(rejection)
+    assert prequential.waiting == 1
+    prequential.reject(rejection._replace(event_id="again"))
+    assert prequential.waiting == 1
+    assert prequential.learn_waiting().strengths.tolist() == [-1.0]
+    row = learner.items.row("i1")
+    assert learner.hidden(0) == [row] and learner.has_seen(0, row) and learner.events_learned == learned
