@@ -37,8 +37,14 @@ _ASYNC_EVENT_LOGS = {
 }
 _USER_READERS = {"sqlite": "stores.sqlite_user_store:SqliteUserReader"}
 _USER_WRITERS = {"sqlite": "stores.sqlite_user_store:SqliteUserWriter"}
-_ITEM_READERS = {"sqlite": "stores.sqlite_item_store:SqliteItemReader"}
-_ITEM_WRITERS = {"sqlite": "stores.sqlite_item_store:SqliteItemWriter"}
+_ITEM_READERS = {
+    "sqlite": "stores.sqlite_item_store:SqliteItemReader",
+    **dict.fromkeys(("redis", "rediss", "unix"), "stores.redis_item_store:RedisItemReader"),
+}
+_ITEM_WRITERS = {
+    "sqlite": "stores.sqlite_item_store:SqliteItemWriter",
+    **dict.fromkeys(("redis", "rediss", "unix"), "stores.redis_item_store:RedisItemWriter"),
+}
 _INDEX_READERS = {"http": "stores.http_item_index:HttpItemIndexReader"}
 _INDEX_WRITERS = {"http": "stores.http_item_index:HttpItemIndexWriter"}
 

@@ -1,0 +1,196 @@
+"""The item store while its Redis stops, starts, stumbles or forgets. The Redis is one of our own: others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+import redis
+
+from models.items import Item
+from services.local_process import LocalProcess
+from services.redis import RedisServer
+from services.server import HOST, CannotInstall, cache_folder
+from stores.adapters import open_item_reader, open_item_writer
+from stores.ports import ItemReader, ItemWriter, StaleEpoch, StoreUnavailable, version_of
+from stores.redis_item_scripts import MAX_CANDIDATES, MAX_COMPLETIONS
+from tests.conftest import NOT_UP
+
+TIMEOUT_S = 0.3
+WHALE = Item("i1", title="Moby Dick", category="novels", text="A captain hunts a white whale.")
+
+pytestmark = pytest.mark.skipif("ITEMS_URL_TEST" not in os.environ, reason=f"redis: {NOT_UP}")
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalProcess]:
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        server = RedisServer(free.getsockname()[1])
+    process = LocalProcess(server, cache=cache_folder(os.environ), state=tmp_path_factory.mktemp("redis"))
+    try:
+        process.start()
+        process.wait_healthy()
+    except CannotInstall as error:
+        pytest.skip(f"{error}: {NOT_UP}")
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def control(process: LocalProcess) -> Iterator[redis.Redis]:
+    """A client to order the weather with; the store is empty and the weather fair when a test begins."""
+    with redis.Redis.from_url(process.server.url) as control:
+        control.flushall()
+        yield control
+
+
+@pytest.fixture
+def writer(process: LocalProcess, control: redis.Redis) -> Iterator[ItemWriter]:
+    with closing(open_item_writer(process.server.url, timeout_s=TIMEOUT_S)) as writer:
+        yield writer
+
+
+@pytest.fixture
+def run(process: LocalProcess) -> Callable[..., object]:
+    def run(scenario: Callable[[ItemReader], object]) -> object:
+        async def with_reader() -> object:
+            reader = open_item_reader(process.server.url, timeout_s=TIMEOUT_S)
+            try:
+                return await scenario(reader)
+            finally:
+                await reader.close()
+
+        return asyncio.run(with_reader())
+
+    return run
+
+
+def test_one_client_lives_through_its_server_stopping_and_nothing_is_lost(process, writer, run):
+    writer.put_many([WHALE])
+    writer.put_popular({"popular": [("i1", 1.0)]}, version_of(3, 1))
+
+    async def scenario(reader: ItemReader) -> None:
+        assert await reader.get_many(["i1"]) == {"i1": WHALE}
+        for end in (process.stop, process.kill):
+            end()
+            started_s = time.monotonic()
+            with pytest.raises(StoreUnavailable):
+                await reader.get_many(["i1"])
+            with pytest.raises(StoreUnavailable):
+                writer.put_many([WHALE])
+            assert time.monotonic() - started_s < 2 * TIMEOUT_S + 1
+            process.start()
+            process.wait_healthy()
+            assert await reader.get_many(["i1"]) == {"i1": WHALE}
+            assert await reader.popular("popular", 5) == [("i1", 1.0)]
+            writer.put_many([WHALE])
+            with pytest.raises(StaleEpoch):
+                writer.put_popular({"popular": []}, version_of(2, 9))
+
+    run(scenario)
+
+
+def test_an_answer_that_came_too_late_is_given_to_nobody(control, writer, run):
+    items = {f"i{n}": Item(f"i{n}", title=f"Number {n}") for n in range(8)}
+    writer.put_many(list(items.values()))
+
+    async def scenario(reader: ItemReader) -> None:
+        await reader.get_many(["i0"])
+        control.client_pause(int(2 * TIMEOUT_S * 1000))
+        late = [asyncio.create_task(reader.get_many([f"i{n}"])) for n in range(4)]
+        await asyncio.sleep(TIMEOUT_S / 3)
+        # As a guard that loses patience does.
+        late[0].cancel()
+        answers = await asyncio.gather(*late, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[StoreUnavailable] * 3]
+        control.client_unpause()
+        found = await asyncio.gather(*(reader.get_many([item_id]) for item_id in items))
+        assert found == [{item_id: item} for item_id, item in items.items()]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("setting", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
+def test_a_server_that_takes_no_writes_is_unavailable_and_goes_on_answering(control, writer, run, setting):
+    writer.put_many([WHALE])
+    before = control.config_get(setting[0])[setting[0]]
+    control.config_set(*setting)
+    try:
+        for write in (
+            lambda: writer.put_many([Item("i2")]),
+            lambda: writer.put_popular({"popular": []}, version_of(1, 1)),
+            lambda: run(lambda reader: reader.put_rule("name", b"rule")),
+        ):
+            with pytest.raises(StoreUnavailable):
+                write()
+        assert run(lambda reader: reader.get_many(["i1", "i2"])) == {"i1": WHALE}
+    finally:
+        control.config_set(setting[0], before)
+
+
+def test_a_fault_of_ours_keeps_its_name(control, writer, run):
+    control.set("recommender:popular", "not a hash")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        run(lambda reader: reader.popular("popular", 5))
+
+
+READS = {
+    "get_many": lambda reader: reader.get_many(["i1", "i2", "i3"]),
+    "popular": lambda reader: reader.popular("popular", 5),
+    "neighbours": lambda reader: reader.neighbours(["i1", "i2"]),
+    "recent_users": lambda reader: reader.recent_users(["i1", "i2"]),
+    "search_text": lambda reader: reader.search_text("captain mob", 5),
+    "complete": lambda reader: reader.search_text("mob", 5),
+    "newest": lambda reader: reader.newest(5),
+    "scan": lambda reader: reader.scan(0, 5),
+    "categories": lambda reader: reader.categories(),
+    "rules": lambda reader: reader.rules(),
+    "serving_state": lambda reader: reader.serving_state(),
+}
+
+
+@pytest.mark.parametrize("call", READS)
+def test_reading_is_one_round_trip(control, writer, run, call):
+    writer.put_many([WHALE])
+    writer.put_neighbours({"i1": [("i1", 1.0)]}, version_of(1, 1))
+
+    async def scenario(reader: ItemReader) -> list[str]:
+        await reader.get_many(["i1"])
+        with control.monitor() as monitor:
+            await READS[call](reader)
+            # On a second connection, which introduces itself.
+            control.ping()
+            commands = [next(monitor.listen())]
+            while not commands[-1]["command"].startswith(("HELLO", "PING")):
+                commands.append(next(monitor.listen()))
+        return [x["command"] for x in commands[:-1] if x["client_type"] != "lua"]
+
+    assert len(run(scenario)) == 1
+
+
+def test_a_common_beginning_still_fills_the_answer_and_a_common_word_gives_its_best(writer, run):
+    words = [Item(f"w{n}", title=f"mm{n:04d}x") for n in range(MAX_COMPLETIONS + 50)]
+    writer.put_many(words)
+    found = run(lambda reader: reader.search_text("m", 200))
+    assert len({item.item_id for item in found}) == 200
+    assert run(lambda reader: reader.search_text("mm1049", 10)) == [words[1049]]
+    many = [Item(f"c{n}", text="common whale") for n in range(MAX_CANDIDATES + 1)]
+    for start in range(0, len(many), 1000):
+        writer.put_many(many[start : start + 1000])
+    writer.put_many([Item("best", title="Common whales")])
+    found = run(lambda reader: reader.search_text("common wha", 200))
+    assert len(found) == 200
+    assert found[0].item_id == "best"
+
+
+def test_what_is_deleted_leaves_nothing_behind(control, writer):
+    writer.put_many([WHALE, Item("i2", title="Moby", available=False), Item("i3", title="Café", category="novels")])
+    writer.put_many([Item("i1", title="Changed", category="other"), Item("i3", available=False)])
+    writer.delete(["i1", "i2", "i3"])
+    assert control.keys() == [b"recommender:last_number"]
