@@ -26,6 +26,7 @@ from faiss_server.rebuilding import Rebuilding
 from faiss_server.resources import HealthRoutes, IndexRoutes
 from faiss_server.settings import FaissServerSettings
 from models.settings import load
+from stores.adapters import open_metrics
 from stores.clock import SystemClock
 from stores.ports import Clock, Metrics
 from stores.recording_metrics import RecordingMetrics
@@ -82,7 +83,7 @@ def app_from_env() -> falcon.asgi.App:
     """Read the settings and return the application over an empty index; raises ``BadSettings``."""
     settings = load(FaissServerSettings, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    metrics = RecordingMetrics()
+    metrics = RecordingMetrics(open_metrics(settings.metrics_url))
     return create_app(
         ItemIndex(),
         settings,

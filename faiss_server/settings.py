@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.settings import setting
+from stores.store_settings import MetricsSettings
 
 
 @dataclass(frozen=True)
-class FaissServerSettings:
+class FaissServerSettings(MetricsSettings):
     """How the index searches and what it accepts."""
 
     approximate_from_items: int = setting(

@@ -20,7 +20,7 @@ from incremental_training.settings import TrainerSettings
 from models.model_settings import ModelSettings
 from models.settings import check_or_exit, exit_with, load
 from models.snapshot import FingerprintMismatch, SnapshotStore
-from stores.adapters import open_event_log, open_index_writer, open_item_writer, open_user_writer
+from stores.adapters import open_event_log, open_index_writer, open_item_writer, open_metrics, open_user_writer
 from stores.clock import SystemClock
 from stores.ports import LeaseHeld, StaleEpoch, StoreUnavailable
 from stores.recording_metrics import RecordingMetrics
@@ -51,7 +51,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    metrics = RecordingMetrics()
+    metrics = RecordingMetrics(open_metrics(settings.metrics_url))
     timeout_s = settings.store_timeout_ms / 1000
     stores = Stores(
         log=open_event_log(settings.events_url, timeout_s=timeout_s),

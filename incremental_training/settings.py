@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from models.event_settings import EventSettings
 from models.settings import setting
-from stores.store_settings import StoreSettings
+from stores.store_settings import MetricsSettings, StoreSettings
 
 
 @dataclass(frozen=True)
-class TrainerSettings(EventSettings, StoreSettings):
+class TrainerSettings(EventSettings, MetricsSettings, StoreSettings):
     """How the trainer takes events in, publishes and keeps them."""
 
     snapshot_dir: str = setting("SNAPSHOT_DIR", "data/snapshots", doc="Where snapshots are kept.")

@@ -26,7 +26,7 @@ from models.events import NEGATIVE_TYPES, PositiveRule
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.settings import check_or_exit, exit_with, load
-from stores.adapters import open_event_log, open_item_writer, open_user_writer
+from stores.adapters import open_event_log, open_item_writer, open_metrics, open_user_writer
 from stores.clock import SystemClock
 from stores.history import ColumnMap, History, HistoryError, load_history
 from stores.ports import LeaseHeld, StaleEpoch, StoreUnavailable
@@ -156,7 +156,7 @@ def _train_and_hand_over(
         curve = snapshot_root / f"learning_curve-{snapshots.generation:06d}.csv"
         picture = write_curve(trained.curve, trained.choice, curve)
         complete = publish(
-            learner, history.catalogue, stores, epoch=epoch, clock=SystemClock(), metrics=RecordingMetrics()
+            learner, history.catalogue, stores, epoch=epoch, clock=SystemClock(), metrics=RecordingMetrics(open_metrics(settings.metrics_url))
         )
     finally:
         for store in (stores.items, stores.users, stores.log):

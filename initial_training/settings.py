@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from models.event_settings import EventSettings
 from models.settings import setting
-from stores.store_settings import StoreSettings
+from stores.store_settings import MetricsSettings, StoreSettings
 
 
 @dataclass(frozen=True)
-class InitialTrainingSettings(EventSettings, StoreSettings):
+class InitialTrainingSettings(EventSettings, MetricsSettings, StoreSettings):
     """Which events count, where the model goes, and how much is spent on choosing it."""
 
     snapshot_dir: str = setting("SNAPSHOT_DIR", "data/snapshots", doc="Where snapshots are kept.")

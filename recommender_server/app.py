@@ -38,7 +38,7 @@ from recommender_server.settings import RecommenderSettings
 from recommender_server.similar_resource import SimilarResource
 from recommender_server.traffic import Traffic
 from recommender_server.vital_signs import VitalSigns
-from stores.adapters import open_async_event_log, open_index_reader, open_item_reader, open_user_reader
+from stores.adapters import open_async_event_log, open_index_reader, open_item_reader, open_metrics, open_user_reader
 from stores.clock import SystemClock
 from stores.recording_metrics import RecordingMetrics
 
@@ -91,7 +91,7 @@ def app_from_env() -> falcon.asgi.App:
     """Read the settings, open the stores and return the application. Raises ``ValueError`` for a bad setting or URL."""
     settings = load(RecommenderSettings, os.environ)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    metrics = RecordingMetrics()
+    metrics = RecordingMetrics(open_metrics(settings.metrics_url))
     collaborators = Collaborators(
         log=open_async_event_log(settings.events_url),
         users=open_user_reader(settings.users_url),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from models.event_settings import EventSettings
 from models.settings import setting
-from stores.store_settings import StoreSettings
+from stores.store_settings import MetricsSettings, StoreSettings
 
 
 @dataclass(frozen=True)
-class RecommenderSettings(EventSettings, StoreSettings):
+class RecommenderSettings(EventSettings, MetricsSettings, StoreSettings):
     """What the recommender can be told. Times are budgets: nothing waits longer than they say."""
 
     default_k: int = setting("DEFAULT_K", 10, doc="Items in an answer when the request names no k.", minimum=1)

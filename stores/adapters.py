@@ -18,6 +18,7 @@ from stores.ports import (
     ItemIndexWriter,
     ItemReader,
     ItemWriter,
+    Metrics,
     UserReader,
     UserWriter,
 )
@@ -47,6 +48,7 @@ _ITEM_WRITERS = {
 }
 _INDEX_READERS = {"http": "stores.http_item_index:HttpItemIndexReader"}
 _INDEX_WRITERS = {"http": "stores.http_item_index:HttpItemIndexWriter"}
+_METRICS = {"statsd": "stores.statsd_metrics:StatsdMetrics"}
 
 
 def open_event_log(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> EventLog:
@@ -89,6 +91,11 @@ def open_index_writer(url: str, *, timeout_s: float = WRITER_TIMEOUT_S) -> ItemI
     return _open(_INDEX_WRITERS, url, timeout_s)
 
 
+def open_metrics(url: str, *, timeout_s: float = READER_TIMEOUT_S) -> Metrics | None:
+    """Open where metrics are sent; ``None`` for an empty URL. Raises ``ValueError``."""
+    return _open(_METRICS, url, timeout_s) if url else None
+
+
 def check_events_url(url: str) -> None:
     """Raise ``ValueError`` unless both sides of the log can be opened by this URL; opens nothing."""
     _module_and_class(_EVENT_LOGS, url)
@@ -113,6 +120,12 @@ def check_index_url(url: str) -> None:
     """As ``check_events_url``, for the index."""
     _module_and_class(_INDEX_READERS, url)
     _module_and_class(_INDEX_WRITERS, url)
+
+
+def check_metrics_url(url: str) -> None:
+    """As ``check_events_url``, for where metrics are sent; empty is nowhere."""
+    if url:
+        _module_and_class(_METRICS, url)
 
 
 def _open(known: dict[str, str], url: str, timeout_s: float) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from stores.metric_catalogue import CATALOGUE, Metric, label_values
+from stores.ports import Metrics
 
 # Upper bounds of the histogram of every timing, in seconds: from half a millisecond to a minute.
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -25,10 +26,11 @@ class _Durations:
 class RecordingMetrics:
     """Counters, gauges and timings of this process, since it started. Threads may share it.
 
-    A name, kind or label that the catalogue does not declare raises ``KeyError``.
+    A name, kind or label that the catalogue does not declare raises ``KeyError``. ``also``: who is told everything too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: Metrics | None = None) -> None:
+        self._also = also
         self._lock = threading.Lock()
         # By (name, label values in the order of the catalogue).
         self._numbers: dict[tuple[str, tuple[str, ...]], float] = {}
@@ -39,12 +41,16 @@ class RecordingMetrics:
         key = name, label_values(name, "counter", labels)
         with self._lock:
             self._numbers[key] = self._numbers.get(key, 0) + by
+        if self._also is not None:
+            self._also.count(name, by, **labels)
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
         key = name, label_values(name, "gauge", labels)
         with self._lock:
             self._numbers[key] = value
+        if self._also is not None:
+            self._also.gauge(name, value, **labels)
 
     def timing(self, name: str, seconds: float, **labels: str) -> None:
         """Record a duration in seconds."""
@@ -56,6 +62,8 @@ class RecordingMetrics:
                 durations = self._durations[key] = _Durations()
             durations.by_bucket[bucket] += 1
             durations.sum_s += seconds
+        if self._also is not None:
+            self._also.timing(name, seconds, **labels)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a counter or gauge, or ``None`` when it was never recorded."""
