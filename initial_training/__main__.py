@@ -156,7 +156,12 @@ def _train_and_hand_over(
         curve = snapshot_root / f"learning_curve-{snapshots.generation:06d}.csv"
         picture = write_curve(trained.curve, trained.choice, curve)
         complete = publish(
-            learner, history.catalogue, stores, epoch=epoch, clock=SystemClock(), metrics=RecordingMetrics(open_metrics(settings.metrics_url))
+            learner,
+            history.catalogue,
+            stores,
+            epoch=epoch,
+            clock=SystemClock(),
+            metrics=RecordingMetrics(open_metrics(settings.metrics_url)),
         )
     finally:
         for store in (stores.items, stores.users, stores.log):

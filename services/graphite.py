@@ -24,8 +24,8 @@ _REQUIREMENTS = (
 )
 _INSTALL_TIMEOUT_S = 600.0
 _ASK_TIMEOUT_S = 2.0
-# Every second for two hours, then coarser. First pattern wins; counts add up where averages would hide them.
-_SCHEMAS = "[all]\npattern = .*\nretentions = 1s:2h,10s:2d,1m:60d\n"
+# Every second for an hour, then coarser. First pattern wins; counts add up where averages would hide them.
+_SCHEMAS = "[all]\npattern = .*\nretentions = 1s:1h,10s:1d,1m:14d\n"
 _AGGREGATION = (
     "[counted]\npattern = \\.(count|sum)$\nxFilesFactor = 0\naggregationMethod = sum\n"
     "[highest]\npattern = \\.upper[_0-9]*$\nxFilesFactor = 0\naggregationMethod = max\n"
@@ -76,7 +76,7 @@ class Carbon(_FromPyPI):
             # 0: not this one.
             "PICKLE_RECEIVER_PORT = 0\n"
             f"CACHE_QUERY_INTERFACE = {HOST}\nCACHE_QUERY_PORT = {self.query_port}\n"
-            "MAX_CREATES_PER_MINUTE = inf\nMAX_UPDATES_PER_SECOND = 2000\n"
+            "MAX_CREATES_PER_MINUTE = inf\nMAX_UPDATES_PER_SECOND = 2000\nWHISPER_SPARSE_CREATE = True\n"
             "LOG_UPDATES = False\nLOG_CREATES = False\nLOG_CACHE_HITS = False\n"
         )
         (data / "storage-schemas.conf").write_text(_SCHEMAS)

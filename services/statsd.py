@@ -13,6 +13,8 @@ _VERSION = "0.9.0"
 _INSTALL_TIMEOUT_S = 300.0
 _ASK_TIMEOUT_S = 2.0
 FLUSH_EVERY_S = 1.0
+# What it makes of a timing, of all that it could: each is a file in Graphite.
+_TIMER_STATS = ("count", "count_ps", "lower", "mean", "median", "sum", "upper", "upper_percent")
 
 
 class Statsd(Server):
@@ -46,6 +48,7 @@ class Statsd(Server):
             "mgmt_port": self.port,
             "flushInterval": int(FLUSH_EVERY_S * 1000),
             "percentThreshold": [50, 90, 99],
+            "calculatedTimerMetrics": list(_TIMER_STATS),
             "backends": ["./backends/graphite"],
             "graphiteHost": HOST,
             "graphitePort": self._carbon.port,
