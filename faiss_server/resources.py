@@ -134,6 +134,7 @@ class IndexRoutes:
             raise
         if timing is not None:
             self._metrics.timing(timing, self._clock.monotonic_s() - started_s)
+        _gauge(self._index, self._metrics)
         self._rebuilding.wake()
         return answer
 
@@ -169,15 +170,20 @@ class HealthRoutes:
 
     async def on_get_metrics(self, _request: Request, response: Response) -> None:
         """Write the metrics as Prometheus text."""
-        status = self._index.status()
-        self._metrics.gauge("index_items", status.items)
-        self._metrics.gauge("index_rows", status.rows)
-        self._metrics.gauge("index_seq", status.seq)
+        _gauge(self._index, self._metrics)
         response.content_type = "text/plain; version=0.0.4; charset=utf-8"
         response.text = self._exposition()
 
 
 _DONE = object()
+
+
+def _gauge(index: ItemIndex, metrics: Metrics) -> None:
+    """Record where the index stands: after every write for StatsD, and whenever ``/metrics`` is asked for."""
+    status = index.status()
+    metrics.gauge("index_items", status.items)
+    metrics.gauge("index_rows", status.rows)
+    metrics.gauge("index_seq", status.seq)
 
 
 def _media_type(request: Request) -> str:
