@@ -15,8 +15,10 @@ import torch
 
 from incremental_training.failpoints import kill_at
 from incremental_training.intake import TooManyBadEvents
-from incremental_training.recovery import NothingToStartFrom, RetentionGap, Stores, start_trainer
+from incremental_training.log_positions import RetentionGap, TopicReplaced
+from incremental_training.recovery import NothingToStartFrom, Stores, start_trainer
 from incremental_training.settings import TrainerSettings
+from incremental_training.watchdog import WatchedLog
 from models.model_settings import ModelSettings
 from models.settings import check_or_exit, exit_with, load
 from models.snapshot import FingerprintMismatch, SnapshotStore
@@ -29,6 +31,9 @@ from stores.recording_metrics import RecordingMetrics
 # 3 another trainer lives, 4 the events are bad, 5 the log has lost events that were never learned.
 STORE_FAILED, ANOTHER_TRAINER, BAD_EVENTS, EVENTS_LOST = 1, 3, 4, 5
 
+# A call of the log that takes so much longer than its time-outs allow will never return.
+LONGEST_CALL_S = 60.0
+
 _log = logging.getLogger("incremental_training")
 
 
@@ -37,6 +42,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m incremental_training", description=__doc__)
     parser.add_argument("--from-nothing", action="store_true", help="start without a snapshot, from the log alone")
     parser.add_argument("--republish", action="store_true", help="publish everything anew, for stores that were lost")
+    parser.add_argument(
+        "--on-gap",
+        choices=("stop", "skip"),
+        default="stop",
+        help="when the log has lost events that were never learned: stop with their number, or go on without them",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     check_or_exit(os.environ, TrainerSettings, ModelSettings)
@@ -54,7 +65,7 @@ def main() -> int:
     metrics = RecordingMetrics(open_metrics(settings.metrics_url))
     timeout_s = settings.store_timeout_ms / 1000
     stores = Stores(
-        log=open_event_log(settings.events_url, timeout_s=timeout_s),
+        log=WatchedLog(open_event_log(settings.events_url, timeout_s=timeout_s), LONGEST_CALL_S + 4 * timeout_s),
         users=open_user_writer(settings.users_url, timeout_s=timeout_s),
         items=open_item_writer(settings.items_url, timeout_s=timeout_s),
         index=open_index_writer(settings.index_url, timeout_s=timeout_s),
@@ -68,6 +79,8 @@ def main() -> int:
             owner=f"{socket.gethostname()}:{os.getpid()}",
             from_nothing=arguments.from_nothing,
             republish=arguments.republish,
+            skip_gaps=arguments.on_gap == "skip",
+            should_stop=stop.is_set,
             clock=SystemClock(),
             metrics=metrics,
             measured=metrics.report,
@@ -82,10 +95,12 @@ def main() -> int:
     except TooManyBadEvents as error:
         _log.error("%s", error)
         return BAD_EVENTS
-    except RetentionGap as error:
+    except (RetentionGap, TopicReplaced) as error:
         _log.error("%s", error)
         return EVENTS_LOST
     except StoreUnavailable as error:
+        if stop.is_set():
+            return 0
         _log.error("cannot go on: %s", error)
         return STORE_FAILED
     finally:

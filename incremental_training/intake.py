@@ -20,7 +20,7 @@ from models.evaluation import PrequentialEvaluator, is_scored
 from models.events import BadEvent, EventDecoder, Interaction
 from models.learner import Learner
 from models.prequential import Positive, Prequential
-from stores.ports import DeadLetter, Record
+from stores.ports import USER_EVENTS, DeadLetter, Record
 
 # An event this much older than its arrival counts as late; it is learned all the same.
 LATE_S = 86_400.0
@@ -184,6 +184,11 @@ class Intake:
             return {}
         partition, offset = self._as_of[user]
         return {partition: offset} if offset else {}
+
+    def forget_offsets(self) -> None:
+        """Forget what was known by its place in the log, which now holds other events; ids that clients gave stay."""
+        self._as_of = [(0, 0)] * len(self._as_of)
+        self._event_ids = {name: None for name in self._event_ids if not name.startswith(f"{USER_EVENTS}:")}
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
         """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from incremental_training.intake import Intake
+from incremental_training.log_positions import Found, LogPositions
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
 from incremental_training.trainer import Trainer
@@ -17,27 +18,25 @@ from models.snapshot import SnapshotState, SnapshotStore, part_of, positions_of
 from stores.outbox import Outbox
 from stores.ports import (
     ITEMS,
-    RECOMMENDATIONS_SERVED,
-    USER_EVENTS,
     Clock,
     EventLog,
     ItemIndexWriter,
     ItemWriter,
     Metrics,
+    StoreUnavailable,
     TopicPartition,
     UserWriter,
 )
 from stores.publication import Publisher
+
+# Between two attempts to reach the log, longer each time.
+PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 
 _log = logging.getLogger(__name__)
 
 
 class NothingToStartFrom(Exception):
     """There is no snapshot, and starting from nothing was not asked for."""
-
-
-class RetentionGap(Exception):
-    """The log no longer holds the records that come next; learning on would silently leave some out."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ def start_trainer(
     owner: str,
     from_nothing: bool,
     republish: bool = False,
+    skip_gaps: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
     clock: Clock,
     metrics: Metrics,
     measured: Callable[[], Mapping[str, float]] = dict,
@@ -67,8 +68,10 @@ def start_trainer(
     """Take the lease, load the newest snapshot, adopt it BEFORE anything is published, and return the trainer.
 
     Its outbox holds what the snapshot's held; everything replayed from the log joins it. With ``republish`` it holds
-    everything and topic ``items`` is read from its beginning: that rebuilds stores that were lost.
-    Raises ``LeaseHeld``, ``NothingToStartFrom``, ``FingerprintMismatch``, ``RetentionGap``, ``StoreUnavailable``.
+    everything and topic ``items`` is read from its beginning: that rebuilds stores that were lost. A log that does not
+    answer is waited for, until ``should_stop``. With ``skip_gaps`` it goes on where events were lost.
+    Raises ``LeaseHeld``, ``NothingToStartFrom``, ``FingerprintMismatch``, ``RetentionGap``, ``TopicReplaced``,
+    ``StoreUnavailable``.
     """
     epoch = stores.users.acquire_lease(owner)
     failpoint("epoch_taken")
@@ -86,10 +89,21 @@ def start_trainer(
     failpoint("snapshot_loaded")
     snapshots.adopt(epoch)
     failpoint("snapshot_adopted")
-    positions = _positions(stores.log, snapshot, items_again=republish)
+    log_positions = LogPositions(stores.log, snapshot.records.get("topic_ids", {}), skip=skip_gaps, metrics=metrics)
+    # Left out, topic ``items`` is read from its beginning.
+    known = {
+        TopicPartition(*place): offset
+        for place, offset in positions_of(snapshot.offsets).items()
+        if not (republish and place[0] == ITEMS)
+    }
+    found = _find_positions(log_positions, known, clock, should_stop)
+    positions = found.positions
     _log.info("epoch %d goes on from snapshot (%d, %d) at %s", epoch, snapshot.epoch, snapshot.seq, positions)
 
     learner, intake = _restore(snapshot, settings, model)
+    if found.replaced:
+        intake.forget_offsets()
+        republish = True
     publisher = Publisher(
         learner,
         Outbox.of_everything(learner) if republish else Outbox.from_record(snapshot.records.get("outbox", {})),
@@ -113,6 +127,7 @@ def start_trainer(
         snapshots=snapshots,
         reporter=Reporter(intake, publisher, stores.log, clock=clock, metrics=metrics, measured=measured),
         positions=positions,
+        log_positions=log_positions,
         settings=settings,
         fingerprint=fingerprint,
         clock=clock,
@@ -146,19 +161,17 @@ def _restore(snapshot: SnapshotState, settings: TrainerSettings, model: ModelSet
     return learner, intake
 
 
-def _positions(log: EventLog, snapshot: SnapshotState, *, items_again: bool) -> dict[TopicPartition, int]:
-    """Where to read on, for every partition there is; one the snapshot does not know is read from its beginning."""
-    stored = positions_of(snapshot.offsets)
-    positions: dict[TopicPartition, int] = {}
-    for topic in (USER_EVENTS, ITEMS, RECOMMENDATIONS_SERVED):
-        for place, begin in log.begin_offsets(topic).items():
-            position = stored.get((place.topic, place.partition), 0)
-            if topic == ITEMS and items_again:
-                position = begin
-            if begin > position and topic == USER_EVENTS:
-                raise RetentionGap(
-                    f"{topic} partition {place.partition} begins at {begin}, the snapshot ends at {position}: "
-                    f"{begin - position} events are gone and were never learned"
-                )
-            positions[place] = max(position, begin)
-    return positions
+def _find_positions(
+    log_positions: LogPositions, known: Mapping[TopicPartition, int], clock: Clock, should_stop: Callable[[], bool]
+) -> Found:
+    """Wait until the log says where to read on; an error of its own ends the waiting."""
+    failures = 0
+    while True:
+        try:
+            return log_positions.find(known)
+        except StoreUnavailable as error:
+            if should_stop():
+                raise
+            _log.warning("waiting for the log: %s", error)
+        clock.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
+        failures += 1

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from incremental_training.intake import Intake
+from incremental_training.log_positions import LogPositions, TopicReplaced
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
 from models.items import BadItem, Item, decode_item
@@ -21,6 +22,7 @@ from stores.ports import (
     ItemIndexWriter,
     ItemWriter,
     Metrics,
+    PositionLost,
     Record,
     StoreUnavailable,
     TopicPartition,
@@ -32,6 +34,10 @@ CALM_S = 0.1
 REPORT_S = 1.0
 # Time between two looks through the real index.
 INDEX_CHECK_S = 10.0
+# Time between two looks whether the log is still the same one and has no more partitions than before.
+LOG_CHECK_S = 10.0
+# A log that is away is complained about so often.
+COMPLAIN_EVERY_S = 10.0
 # With so many item records that the item store has not taken, no further ones are read: memory is bounded.
 MOST_ITEMS_WAITING = 50_000
 
@@ -41,8 +47,9 @@ _log = logging.getLogger(__name__)
 class Trainer:
     """One trainer under one epoch: the only writer of embeddings.
 
-    ``positions`` are where the log is read on from; they advance with what is learned (``user_events``) and with what
-    the item store has taken (``items``), and they are what a snapshot stores.
+    ``positions`` are where the log is read on from after a restart; they advance with what is learned
+    (``user_events``) and with what the item store has taken (``items``), never past a dead letter that is not kept yet,
+    and they are what a snapshot stores. The log may be away for as long as it likes: the trainer waits and goes on.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class Trainer:
         snapshots: SnapshotStore,
         reporter: Reporter,
         positions: dict[TopicPartition, int],
+        log_positions: LogPositions,
         settings: TrainerSettings,
         fingerprint: str,
         clock: Clock,
@@ -63,37 +71,46 @@ class Trainer:
         failpoint: Callable[[str], None] = nothing_fails,
     ) -> None:
         self.positions = positions
+        self._log_positions = log_positions
         self._log, self._items, self._index, self._snapshots = log, items, index, snapshots
         self._intake, self._publisher, self._reporter = intake, publisher, reporter
         self._settings, self._fingerprint = settings, fingerprint
         self._clock, self._metrics, self._failpoint = clock, metrics, failpoint
         self._flush_interval_s = settings.flush_interval_ms / 1000
         self._flushed_at_s = self._snapshot_at_s = self._index_checked_at_s = clock.monotonic_s()
+        self._log_checked_at_s = self._flushed_at_s
         self._events_since_snapshot = 0
         self._writing: threading.Thread | None = None
         self._write_error: BaseException | None = None
         # Of the events learned and not yet in every store.
         self._oldest_arrival_s: float | None = None
         self._items_waiting: list[Item] = []
-        self._items_read = {place: offset for place, offset in positions.items() if place.topic == ITEMS}
+        # Where the log is read on from while this trainer lives.
+        self._read = dict(positions)
+        self._letters: list[DeadLetter] = []
+        self._complain_at_s = float("-inf")
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Go on until told to stop; then publish what is left, as far as the stores answer, and write a snapshot.
 
-        Raises ``StaleEpoch`` (another trainer lives: nothing more is written), ``TooManyBadEvents`` and whatever the
-        log raises; the state on disk is then that of the newest snapshot, which is always a safe place to start from.
+        Raises ``StaleEpoch`` (another trainer lives: nothing more is written), ``TooManyBadEvents``, ``RetentionGap``
+        and ``TopicReplaced``; the state on disk is then that of the newest snapshot, which is always a safe place to
+        start from.
         """
-        self._log.seek(self.positions)
+        self._log.seek(self._read)
         while not should_stop():
             self.cycle()
         self._flush(idle=False)
-        self.write_snapshot()
+        if self._letters:
+            _log.warning("no last snapshot: dead letters wait for the log; the newest events will be learned again")
+        else:
+            self.write_snapshot()
         self.wait_for_snapshot()
 
     @property
     def settled(self) -> bool:
-        """Whether every store holds exactly what was learned, and no item record waits."""
-        return self._publisher.settled and not self._items_waiting
+        """Whether every store holds exactly what was learned, and no item record or dead letter waits."""
+        return self._publisher.settled and not (self._items_waiting or self._letters)
 
     def cycle(self) -> None:
         """One turn: poll, learn, flush when due, snapshot when due."""
@@ -101,6 +118,8 @@ class Trainer:
         self._failpoint("polled")
         if records:
             self._learn(records)
+        elif self._letters:
+            self._keep_letters()
         self._publish_item_records()
         if self._flush_due():
             self._flush(idle=not records)
@@ -108,29 +127,62 @@ class Trainer:
             self.wait_for_snapshot()
             if self._snapshot_due():
                 self.write_snapshot()
+        if self._clock.monotonic_s() - self._log_checked_at_s >= LOG_CHECK_S:
+            self._check_log()
 
     # --- taking in --------------------------------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
-        if len(self._items_waiting) >= MOST_ITEMS_WAITING:
+        if self._letters or len(self._items_waiting) >= MOST_ITEMS_WAITING:
             self._clock.sleep(CALM_S)
             return []
         wait_s = max(0.0, self._flushed_at_s + self._flush_every_s() - self._clock.monotonic_s())
-        return self._log.poll(self._settings.batch_events, wait_s)
+        try:
+            return self._log.poll(self._settings.batch_events, wait_s)
+        except PositionLost as error:
+            _log.warning("the log does not hold what comes next: %s", error)
+            self._check_log()
+        except StoreUnavailable as error:
+            self._log_failed(error)
+        # Whatever reads the log now begins where this trainer stands; and nothing is asked again at once.
+        self._log.seek(self._read)
+        self._clock.sleep(CALM_S)
+        return []
+
+    def _check_log(self) -> None:
+        """Take partitions that were added; stop, or skip, where events were lost. See ``LogPositions``."""
+        self._log_checked_at_s = self._clock.monotonic_s()
+        if self._letters:  # positions stay where they are
+            return
+        try:
+            found = self._log_positions.find(self._read)
+        except StoreUnavailable as error:
+            self._log_failed(error)
+            return
+        if found.replaced:
+            raise TopicReplaced("the topic of the events was replaced while it was read: start again")
+        moved = {place: offset for place, offset in found.positions.items() if self._read.get(place) != offset}
+        if moved:
+            _log.info("the log is read on at %s", moved)
+            self._read.update(moved)
+            self.positions.update(moved)
+            self._log.seek(self._read)
+
+    def _log_failed(self, error: StoreUnavailable) -> None:
+        self._metrics.count("store_failures", store="log")
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._complain_at_s:
+            self._complain_at_s = now_s + COMPLAIN_EVERY_S
+            _log.warning("the log does not answer, going on without it: %s", error)
 
     def _learn(self, records: list[Record]) -> None:
         started_s = self._clock.monotonic_s()
         events = [record for record in records if record.topic == USER_EVENTS]
-        letters = self._intake.take(events) + self._take_item_records(records)
+        self._letters += self._intake.take(events) + self._take_item_records(records)
         self._take_served(records)
-        if letters:
-            self._log.set_aside(letters)
-            for letter in letters:
-                self._metrics.count("dead_letters", reason=letter.reason)
-            self._failpoint("dead_letters_kept")
-        self._intake.refuse_too_many_bad()
-        for record in events:
-            self.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        for record in records:
+            self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._keep_letters()
         self._events_since_snapshot += len(events)
         if events and self._oldest_arrival_s is None:
             self._oldest_arrival_s = events[0].arrival_s
@@ -141,8 +193,21 @@ class Trainer:
     def _take_served(self, records: list[Record]) -> None:
         served = [record for record in records if record.topic == RECOMMENDATIONS_SERVED]
         self._intake.outcomes.take_served(served)
-        for record in served:
-            self.positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
+
+    def _keep_letters(self) -> None:
+        """Keep the dead letters that wait; only then may positions pass what was read. Raises ``TooManyBadEvents``."""
+        if self._letters:
+            try:
+                self._log.set_aside(self._letters)
+            except StoreUnavailable as error:
+                self._log_failed(error)
+                return
+            for letter in self._letters:
+                self._metrics.count("dead_letters", reason=letter.reason)
+            self._letters = []
+            self._failpoint("dead_letters_kept")
+        self._intake.refuse_too_many_bad()
+        self.positions.update({place: offset for place, offset in self._read.items() if place.topic != ITEMS})
 
     def _take_item_records(self, records: list[Record]) -> list[DeadLetter]:
         letters = []
@@ -157,7 +222,6 @@ class Trainer:
                 letters.append(
                     DeadLetter(record.topic, record.partition, record.offset, "bad_item", str(error), record.value)
                 )
-            self._items_read[TopicPartition(record.topic, record.partition)] = record.offset + 1
         return letters
 
     def _publish_item_records(self) -> None:
@@ -170,7 +234,8 @@ class Trainer:
                 return
             self._metrics.count("items_consumed", len(self._items_waiting))
             self._items_waiting.clear()
-        self.positions.update(self._items_read)
+        if not self._letters:
+            self.positions.update({place: offset for place, offset in self._read.items() if place.topic == ITEMS})
 
     # --- giving out -------------------------------------------------------------------------------------------------
 
@@ -191,7 +256,10 @@ class Trainer:
         if self._oldest_arrival_s is not None and self._publisher.published == learned:
             self._metrics.timing("learned_freshness_seconds", self._clock.now_s() - self._oldest_arrival_s)
             self._oldest_arrival_s = None
-        self._log.commit(self.positions)
+        try:
+            self._log.commit(self.positions)
+        except StoreUnavailable as error:
+            self._log_failed(error)
         self._failpoint("committed")
         if self._flushed_at_s - self._index_checked_at_s >= INDEX_CHECK_S and self._intake.scored_users:
             self._index_checked_at_s = self._flushed_at_s
@@ -200,6 +268,8 @@ class Trainer:
     # --- snapshots --------------------------------------------------------------------------------------------------
 
     def _snapshot_due(self) -> bool:
+        if self._letters:  # a restart must read them again
+            return False
         waited_s = self._clock.monotonic_s() - self._snapshot_at_s
         due = self._events_since_snapshot and waited_s >= self._settings.snapshot_interval_s
         return bool(due) or self._events_since_snapshot >= self._settings.snapshot_events
@@ -226,7 +296,8 @@ class Trainer:
             fingerprint=self._fingerprint,
             offsets=offsets_of(self.positions.items()),
             tensors=flatten({part: arrays for part, (arrays, _) in parts.items()}),
-            records={part: facts for part, (_, facts) in parts.items()} | {"outbox": self._publisher.outbox.record()},
+            records={part: facts for part, (_, facts) in parts.items()}
+            | {"outbox": self._publisher.outbox.record(), "topic_ids": dict(self._log_positions.ids)},
         )
 
     def _write(self, state: SnapshotState) -> None:

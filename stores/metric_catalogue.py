@@ -64,6 +64,7 @@ _DECLARED = (
     _counter("repeats", "events", TRAINER, "Positives of a pair of user and item consumed before."),
     _counter("duplicates", "events", TRAINER, "Events whose event_id was seen before."),
     _counter("dead_letters", "events", TRAINER, "Events set aside, by reason.", "reason"),
+    _counter("events_lost", "events", TRAINER, "Events gone from the log before they were learned (--on-gap=skip)."),
     _counter("late_events", "events", TRAINER, "Events much older than their arrival; counted among the others too."),
     _counter("future_events", "events", TRAINER, "Events ahead of the clock; counted among the others too."),
     _counter("items_consumed", "records", TRAINER, "Records taken from topic items."),
@@ -125,7 +126,7 @@ _DECLARED = (
     _timing("index_write_seconds", TRAINER, "Writing to the index, in one flush.", alias="faiss_update_time"),
     _timing("users_write_seconds", TRAINER, "Writing to the user store, in one flush.", alias="mongo_update_time"),
     _timing("items_write_seconds", TRAINER, "Writing to the item store, in one flush.", alias="redis_update_time"),
-    _counter("store_failures", "failures", TRAINER, "Writes that a store did not acknowledge.", "store"),
+    _counter("store_failures", "failures", TRAINER, "Calls that a store, or the log, did not answer.", "store"),
     _timing("learned_freshness_seconds", TRAINER, "From an event's acceptance until the index holds the moved vector."),
     # Serving.
     _timing("request_seconds", RECOMMENDER, "Answering one request, by route.", "route", alias="recommender_latency"),

@@ -10,7 +10,8 @@ import pytest
 
 from faiss_server.item_index import ItemIndex
 from incremental_training.intake import TooManyBadEvents
-from incremental_training.recovery import NothingToStartFrom, RetentionGap
+from incremental_training.log_positions import RetentionGap
+from incremental_training.recovery import NothingToStartFrom
 from models.snapshot import FingerprintMismatch
 from stores.adapters import open_event_log, open_user_writer
 from stores.ports import (
