@@ -102,6 +102,26 @@ class Recommendations(msgspec.Struct, frozen=True):
     left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
 
 
+class Ranking(msgspec.Struct, frozen=True):
+    """A given list in order. ``unranked``: those of it that the index does not know, as they were given."""
+
+    request_id: str
+    source: Source
+    degraded: bool
+    stale: bool
+    as_of: AsOf
+    items: list[RecommendedItem]
+    unranked: list[str]
+
+
+class BatchLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one line of a batch, counted from 0: an answer, or a problem."""
+
+    line: int
+    answer: Recommendations | None = None
+    problem: dict[str, Any] | None = None
+
+
 class HistoryItem(msgspec.Struct, frozen=True):
     """One item of a user's history. ``state``: ``learned``, or ``pending`` (accepted and counted, not yet learned)."""
 

@@ -20,6 +20,8 @@ import falcon.asgi
 from models.settings import load
 from recommender_server import problems
 from recommender_server.background import Background
+from recommender_server.batch_resource import BatchResource
+from recommender_server.current_state import CurrentState
 from recommender_server.degradation import Deadline
 from recommender_server.dependencies import Collaborators, Dependencies
 from recommender_server.events_resource import EventsResource
@@ -30,6 +32,8 @@ from recommender_server.ingesting import Ingest
 from recommender_server.items_resource import ItemsResource
 from recommender_server.openapi import DocumentResource
 from recommender_server.popular_resource import PopularResource
+from recommender_server.rank_resource import RankResource
+from recommender_server.ranking_given import GivenRanker
 from recommender_server.recommendations_resource import RecommendationsResource
 from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds
@@ -56,7 +60,9 @@ def create_app(
     deadline_s = settings.deadline_ms / 1000
     bounds = Bounds(settings.default_k, settings.max_k, settings.max_body_bytes, settings.max_batch)
     dependencies = Dependencies(collaborators, settings)
-    recommender = Recommender(dependencies, clock, metrics, deadline_s)
+    current = CurrentState(dependencies, clock, deadline_s)
+    recommender = Recommender(dependencies, current, clock, metrics, deadline_s)
+    ranker = GivenRanker(dependencies, current, clock, deadline_s)
     ingest = Ingest(dependencies, settings.decoder(), clock, metrics, deadline_s)
     served = ServedLog(dependencies, clock, metrics, settings.served_sample_rate, chance or random.Random())
     traffic = Traffic(metrics, settings.max_in_flight)
@@ -72,6 +78,8 @@ def create_app(
     app.set_error_serializer(problems.serialize)
     app.add_error_handler(Exception, problems.unexpected)
     app.add_route("/v1/recommendations", RecommendationsResource(recommender, served, bounds, deadline))
+    app.add_route("/v1/recommendations:batch", BatchResource(recommender, served, bounds, deadline))
+    app.add_route("/v1/rank", RankResource(ranker, bounds, deadline))
     app.add_route("/v1/events", EventsResource(ingest, bounds, deadline))
     app.add_route("/v1/items", ItemsResource(ingest, bounds, deadline))
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))

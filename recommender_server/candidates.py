@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from models import ranking
@@ -89,13 +90,23 @@ class CandidateSources:
 
     async def neighbours(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
         """Return the neighbours of the recent items in the item graph, by the re-rank part of the merged score."""
-        edges = await self._edges(seeking, required=True)
-        transitions = ranking.transitions(seeking.recent, edges)
+        return await self._take(seeking, await self.by_transitions(seeking, state))
+
+    async def by_transitions(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
+        """Return all neighbours of the recent items, blocked ones too, by the re-rank part of the merged score."""
+        transitions = ranking.transitions(seeking.recent, await self._edges(seeking, required=True))
         weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)
         ids = list(transitions)
         t = np.array([transitions[item_id] for item_id in ids], dtype=np.float64).reshape(-1, 2)
         scores = ranking.merged_scores(np.zeros(len(ids)), t[:, 0], t[:, 1], weights)
-        return await self._take(seeking, ranking.top(ids, scores, len(ids)))
+        return ranking.top(ids, scores, len(ids))
+
+    async def given(self, seeking: Seeking, state: ServingState, item_ids: Sequence[str]) -> list[Scored]:
+        """Return these items by the merged score, those left out that the index does not know."""
+        query = _query(seeking, state, len(item_ids), [], [])
+        found = await self._dependencies.search(msgspec.structs.replace(query, within=list(item_ids)), seeking.deadline)
+        transitions = await self._transitions(seeking)
+        return ranking.top(*_merged(found, frozenset(), transitions, state.merge_weights), len(item_ids))
 
     async def similar(self, seeking: Seeking, item_id: str) -> list[Scored]:
         """Return the items nearest to one; empty when the index does not know it."""

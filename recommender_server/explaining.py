@@ -16,7 +16,8 @@ import numpy as np
 
 from models import ranking
 from recommender_server.answers import LeftOut, Part, Pick, Source, Why
-from recommender_server.candidates import CandidateSources, Seeking, folded_embedding
+from recommender_server.candidates import CandidateSources, Seeking, folded_embedding, strongest_links
+from recommender_server.catalogue_view import Scored
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from stores.ports import POPULAR, Query, ServingState
@@ -136,6 +137,21 @@ class Explainer:
             if why is not None:
                 found.append(LeftOut(item_id, seeking.catalogue.name(item_id), score, why))
         return found
+
+
+def reasons_in_short(source: Source, found: Sequence[Scored], page_item_id: str | None, seeking: Seeking) -> list[str]:
+    """Say in a few words why each item is on the list, by what is at hand."""
+    if source == "similar" and page_item_id is not None:
+        return [f"similar to {seeking.catalogue.name(page_item_id)}"] * len(found)
+    if source in ("popular", "last_known_popular") or not seeking.recent:
+        return [POPULARITY_REASON] * len(found)
+    strongest = strongest_links({item_id for item_id, _ in found}, seeking.recent, seeking.edges or {})
+    return [
+        f"because you liked {seeking.catalogue.name(strongest[item_id])}"
+        if item_id in strongest
+        else "fits what you liked lately"
+        for item_id, _ in found
+    ]
 
 
 def reason_of(parts: Sequence[Part], name: Callable[[str], str]) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 import falcon.asgi
 
 from recommender_server import (
+    batch_resource,
     events_resource,
     health,
     history_resource,
     items_resource,
     popular_resource,
+    rank_resource,
     recommendations_resource,
     similar_resource,
 )
@@ -23,6 +25,8 @@ from stores.openapi import HTML, Operation
 
 OPERATIONS = (
     *recommendations_resource.OPERATIONS,
+    *batch_resource.OPERATIONS,
+    *rank_resource.OPERATIONS,
     *events_resource.OPERATIONS,
     *items_resource.OPERATIONS,
     *similar_resource.OPERATIONS,

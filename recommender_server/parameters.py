@@ -30,12 +30,16 @@ LEVEL = Parameter(
     "What ``after`` waits for: the event in the user's history, or the event learned by the model.",
     default="history",
 )
+FAVOURITES = Parameter("item_ids", Ids, "Favourites or a cart, oldest first. They count as liked and never come back.")
+EXPLAIN_PARTS = Parameter(
+    "explain", Literal["none", "basic"], "`basic`: every score with the parts it is the sum of.", default="none"
+)
 
 # What every request for recommendations may say.
 MEMBERS = (
     USER_ID,
     ITEM_ID,
-    Parameter("item_ids", Ids, "Favourites or a cart, oldest first. They count as liked and never come back."),
+    FAVOURITES,
     K,
     Parameter("exclude", Ids, "Items that must not come."),
     Parameter("category", Annotated[str, Meta(min_length=1, max_length=MAX_CATEGORY)], "Items of this category only."),

@@ -59,8 +59,8 @@ def starting(detail: str) -> Problem:
     return Problem(503, "starting", detail, retry_after_s=1)
 
 
-def serialize(_request: falcon.asgi.Request, response: falcon.asgi.Response, error: falcon.HTTPError) -> None:
-    """Write any HTTP error as problem+json, whatever the client accepts."""
+def document_of(error: falcon.HTTPError) -> dict[str, Any]:
+    """Return an error as the members of its problem document."""
     status = HTTPStatus(falcon.http_status_to_code(error.status))
     kind = error.kind if isinstance(error, Problem) else status.phrase.lower().replace(" ", "-")
     document: dict[str, Any] = {
@@ -69,9 +69,12 @@ def serialize(_request: falcon.asgi.Request, response: falcon.asgi.Response, err
         "status": status.value,
         "detail": error.description or status.description or status.phrase,
     }
-    if isinstance(error, Problem):
-        document |= error.members
-    response.data = _encoder.encode(document)
+    return document | error.members if isinstance(error, Problem) else document
+
+
+def serialize(_request: falcon.asgi.Request, response: falcon.asgi.Response, error: falcon.HTTPError) -> None:
+    """Write any HTTP error as problem+json, whatever the client accepts."""
+    response.data = _encoder.encode(document_of(error))
     response.content_type = MEDIA_PROBLEM
 
 

@@ -23,6 +23,7 @@ from recommender_server.requests import (
     share,
     short_text,
 )
+from recommender_server.user_view import UserView
 from stores.ports import Receipt
 
 MAX_CATEGORY = 256
@@ -55,6 +56,17 @@ class RecommendationRequest(msgspec.Struct, frozen=True):
     explain: Explain = "none"
 
 
+def given_items(request: RecommendationRequest) -> list[str]:
+    """Return what the request itself names as liked, newest first: the page's item before the favourites."""
+    page = [] if request.item_id is None else [request.item_id]
+    return [*page, *reversed(request.liked)]
+
+
+def recent_items(request: RecommendationRequest, view: UserView) -> list[str]:
+    """Return the positives to recommend from, newest first: what the request names, then the user's own."""
+    return list(dict.fromkeys([*given_items(request), *view.recent]))
+
+
 def from_query(request: falcon.asgi.Request, known: Sequence[str], bounds: Bounds) -> RecommendationRequest:
     """Read the query of a ``GET``. Raises ``Problem``."""
     return _read(repeatable_parameters(request, known, LISTS), bounds)
@@ -65,6 +77,11 @@ def from_body(body: Any, known: Sequence[str], bounds: Bounds) -> Recommendation
     if not isinstance(body, dict):
         raise Problem(400, "bad-body", "the body must be a JSON object")
     refuse_unknown(body, known)
+    return from_members(body, bounds)
+
+
+def from_members(body: Mapping[str, Any], bounds: Bounds) -> RecommendationRequest:
+    """Read members whose names are known to mean something. Raises ``Problem``."""
     return _read({name: value for name, value in body.items() if value is not None}, bounds)
 
 

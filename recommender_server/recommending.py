@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from recommender_server import cursor
 from recommender_server.answers import AsOf, LeftOut, Pick, Recommendations, Source, recommended
 from recommender_server.arranging import Arranger
-from recommender_server.candidates import CandidateSources, Seeking, strongest_links
+from recommender_server.candidates import CandidateSources, Seeking
 from recommender_server.catalogue_view import CatalogueView, Scored
+from recommender_server.current_state import CurrentState
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.explaining import POPULARITY_REASON, Explainer, Refusals
+from recommender_server.explaining import Explainer, Refusals, reasons_in_short
 from recommender_server.problems import starting
-from recommender_server.recommendation_request import RecommendationRequest
-from recommender_server.user_view import NOBODY, UserView
+from recommender_server.recommendation_request import RecommendationRequest, given_items, recent_items
+from recommender_server.user_view import UserView
 from stores.ports import Clock, Metrics, ServingState
-
-# The share of the deadline that waiting for a state may use up; the rest is for the answer itself.
-WAITING_SHARE = 0.6
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.02
 
 
 class Recommender:
     """Answers requests for recommendations. Holds nothing but what it last read of popular lists and trainer state."""
 
     def __init__(
-        self,
-        dependencies: Dependencies,
-        clock: Clock,
-        metrics: Metrics,
-        deadline_s: float,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        self, dependencies: Dependencies, current: CurrentState, clock: Clock, metrics: Metrics, deadline_s: float
     ) -> None:
         self._dependencies = dependencies
         self._sources = CandidateSources(dependencies)
         self._arranger = Arranger(dependencies)
         self._explainer = Explainer(dependencies, self._sources)
+        self._current = current
         self._clock = clock
         self._metrics = metrics
         self._deadline_s = deadline_s
-        self._pause = pause
         self.answers_by_source: Counter[Source] = Counter()
 
     async def recommend(self, request: RecommendationRequest, request_id: str) -> Recommendations:
         """Answer within the deadline. Raises ``Problem`` only when there was never anything to answer with."""
         deadline = Deadline(self._clock, self._deadline_s)
         missing = set[str]()
-        state = await self._state(deadline)
-        view, stale = await self._user(request, missing)
+        state = await self._current.published(deadline)
+        view, stale = await self._current.user(request, missing)
         accepts = request.filter.accepts if request.filter else None
         catalogue = CatalogueView(self._dependencies, deadline, missing, accepts)
         blocked = _blocked(request, view)
         length = self._arranger.length(request)
-        seeking = Seeking(length, _recent(request, view), view.embedding, blocked, catalogue, deadline, missing)
+        seeking = Seeking(length, recent_items(request, view), view.embedding, blocked, catalogue, deadline, missing)
         has_history = bool(view.recent or request.liked) or (view.embedding is not None and bool(view.embedding.any()))
         steps: list[Source]
         if has_history:
@@ -85,7 +75,7 @@ class Recommender:
     async def similar(self, item_id: str, k: int, request_id: str) -> Recommendations | None:
         """Return the items most like one, ``None`` when nobody knows it. Raises ``Problem`` only while starting."""
         deadline = Deadline(self._clock, self._deadline_s)
-        state = await self._state(deadline)
+        state = await self._current.published(deadline)
         seeking = self._seeking(k, [item_id], frozenset([item_id]), deadline)
         source, picks = await self._fill(["similar", "neighbours"], seeking, item_id, state)
         if not picks and not seeking.missing:
@@ -97,7 +87,7 @@ class Recommender:
     async def popular(self, k: int, request_id: str) -> Recommendations:
         """Return what is popular now. Raises ``Problem`` only while starting."""
         deadline = Deadline(self._clock, self._deadline_s)
-        state = await self._state(deadline)
+        state = await self._current.published(deadline)
         seeking = self._seeking(k, [], frozenset(), deadline)
         source, picks = await self._fill(["popular"], seeking, None, state)
         return self._recommendations(request_id, source, picks, seeking, AsOf(state.learned if state else {}, 0))
@@ -107,45 +97,6 @@ class Recommender:
         return Seeking(
             k, recent, None, blocked, CatalogueView(self._dependencies, deadline, missing), deadline, missing
         )
-
-    # --- the state of things ------------------------------------------------------------------------------------
-
-    async def _state(self, deadline: Deadline) -> ServingState | None:
-        try:
-            return await self._dependencies.serving_state(deadline)
-        except DependencyUnavailable:
-            return None
-
-    async def _user(self, request: RecommendationRequest, missing: set[str]) -> tuple[UserView, bool]:
-        """Return (view, stale), having waited a while for the state that ``after`` asks for."""
-        waiting = Deadline(self._clock, WAITING_SHARE * self._deadline_s)
-        pause_s = FIRST_PAUSE_S
-        first = True
-        while True:
-            # Learned offsets are read BEFORE the user: what they cover was in the user's document when they were
-            # published, so it is in what is read after.
-            learned = await self._learned(request, waiting, at_once=not first)
-            try:
-                view = NOBODY if request.user_id is None else await self._dependencies.user(request.user_id, waiting)
-            except DependencyUnavailable as error:
-                missing.add(error.dependency)
-                return NOBODY, request.after is not None
-            if request.after is None or learned or (request.level == "history" and view.includes(request.after)):
-                return view, False
-            if waiting.remaining_s() <= pause_s:
-                return view, True
-            await self._pause(pause_s)
-            first, pause_s = False, min(2 * pause_s, LONGEST_PAUSE_S)
-
-    async def _learned(self, request: RecommendationRequest, waiting: Deadline, at_once: bool) -> bool:
-        after = request.after
-        if after is None:
-            return False
-        try:
-            state = await self._dependencies.serving_state(waiting, max_age_s=0.0 if at_once else None)
-        except DependencyUnavailable:
-            return False
-        return state.learned.get(after.partition, 0) > after.offset
 
     # --- the chain of sources -----------------------------------------------------------------------------------
 
@@ -172,7 +123,7 @@ class Recommender:
             first_answered = first_answered or name
             if found:
                 source = source or name
-                reasons = self._reasons(name, found, item_id, seeking)
+                reasons = reasons_in_short(name, found, item_id, seeking)
                 picks += [Pick(*scored, reason, name) for scored, reason in zip(found, reasons, strict=True)]
             if len(picks) >= seeking.k:
                 break
@@ -195,20 +146,6 @@ class Recommender:
         found, confirmed = await self._sources.popular(seeking)
         return found, "popular" if confirmed else "last_known_popular"
 
-    def _reasons(self, source: Source, found: list[Scored], page_item_id: str | None, seeking: Seeking) -> list[str]:
-        """Say in a few words why each item is on the list."""
-        if source == "similar" and page_item_id is not None:
-            return [f"similar to {seeking.catalogue.name(page_item_id)}"] * len(found)
-        if source in ("popular", "last_known_popular") or not seeking.recent:
-            return [POPULARITY_REASON] * len(found)
-        strongest = strongest_links({item_id for item_id, _ in found}, seeking.recent, seeking.edges or {})
-        return [
-            f"because you liked {seeking.catalogue.name(strongest[item_id])}"
-            if item_id in strongest
-            else "fits what you liked lately"
-            for item_id, _ in found
-        ]
-
     def _recommendations(
         self,
         request_id: str,
@@ -230,20 +167,10 @@ class Recommender:
         return Recommendations(request_id, source, bool(seeking.missing), stale, as_of, items, following, left_out)
 
 
-def _given(request: RecommendationRequest) -> list[str]:
-    """Return what the request itself names as liked, newest first: the page's item before the favourites."""
-    page = [] if request.item_id is None else [request.item_id]
-    return [*page, *reversed(request.liked)]
-
-
-def _recent(request: RecommendationRequest, view: UserView) -> list[str]:
-    return list(dict.fromkeys([*_given(request), *view.recent]))
-
-
 def _refusals(request: RecommendationRequest, view: UserView) -> Refusals:
     """Return why items do not come, the first that applies counts."""
     return (
-        ("given", _given(request)),
+        ("given", given_items(request)),
         ("hidden", view.hidden),
         ("excluded", request.exclude),
         ("shown_before", request.shown),
@@ -252,5 +179,5 @@ def _refusals(request: RecommendationRequest, view: UserView) -> Refusals:
 
 
 def _blocked(request: RecommendationRequest, view: UserView) -> frozenset[str]:
-    blocked = request.exclude.union(_given(request), view.hidden, request.shown)
+    blocked = request.exclude.union(given_items(request), view.hidden, request.shown)
     return blocked.union(view.seen, view.recent) if request.seen == "hide" else blocked

@@ -146,14 +146,20 @@ def receipt(name: str, value: Any) -> Receipt:
 # --- bodies ---------------------------------------------------------------------------------------------------------
 
 
-async def read_json(request: falcon.asgi.Request, max_bytes: int, deadline: Deadline) -> Any:
-    """Read and decode the whole body. Raises ``Problem``: too large, too slow, or no JSON."""
+async def read_body(request: falcon.asgi.Request, max_bytes: int, deadline: Deadline) -> bytes:
+    """Read the whole body. Raises ``Problem``: too large, or too slow."""
     too_large = Problem(413, "body-too-large", f"a body may have {max_bytes} bytes", max_bytes=max_bytes)
     if (request.content_length or 0) > max_bytes:
         raise too_large
     body = await _read(request, max_bytes + 1, deadline)
     if len(body) > max_bytes:  # no Content-Length said so
         raise too_large
+    return body
+
+
+async def read_json(request: falcon.asgi.Request, max_bytes: int, deadline: Deadline) -> Any:
+    """Read and decode the whole body. Raises ``Problem``: too large, too slow, or no JSON."""
+    body = await read_body(request, max_bytes, deadline)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -94,6 +94,24 @@ async def test_a_bad_body_is_a_problem(body, kind):
     assert_problem(result, 400, kind)
 
 
+RANKINGS = {
+    "no candidates": (b"{}", "bad-parameter"),
+    "candidates of nothing": (b'{"candidates": []}', "bad-parameter"),
+    "candidates as text": (b'{"candidates": "i001"}', "bad-parameter"),
+    "candidates without end": (json.dumps({"candidates": ["i"] * 501}).encode(), "bad-parameter"),
+    "k": (b'{"candidates": ["i"], "k": 3}', "unknown-parameter"),
+    "explain full": (b'{"candidates": ["i"], "explain": "full"}', "bad-parameter"),
+    "a list": (b'["i"]', "bad-body"),
+}
+
+
+@pytest.mark.parametrize(("body", "kind"), RANKINGS.values(), ids=RANKINGS.keys())
+@in_loop
+async def test_a_bad_list_to_rank_is_a_problem(body, kind):
+    async with serving(World()) as client:
+        assert_problem(await client.simulate_post("/v1/rank", body=body), 400, kind)
+
+
 EVENTS = {
     "no user": ({**GOOD_EVENT, "user_id": None}, "bad_user_id"),
     "user empty": ({**GOOD_EVENT, "user_id": ""}, "bad_user_id"),
@@ -160,7 +178,7 @@ async def test_a_bad_item_is_a_problem(item):
     assert not world.log.topics
 
 
-@pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/events"])
+@pytest.mark.parametrize("path", ["/v1/recommendations", "/v1/recommendations:batch", "/v1/rank", "/v1/events"])
 @in_loop
 async def test_a_body_of_10_mib_is_refused_whether_or_not_it_says_so(path):
     body = b" " * 10 * 2**20
