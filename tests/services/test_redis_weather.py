@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import redis
 
+from incremental_training.failpoints import FAILPOINTS
 from models.items import Item
 from services.local_process import LocalProcess
 from services.redis import RedisServer
 from services.server import HOST, CannotInstall, cache_folder
 from stores.adapters import open_item_reader, open_item_writer
 from stores.ports import ItemReader, ItemWriter, StaleEpoch, StoreUnavailable, version_of
+from stores.publication import nothing_fails
 from stores.redis_item_scripts import MAX_CANDIDATES, MAX_COMPLETIONS
+from stores.redis_item_store import MAX_CONNECTIONS
+from tests.chaos.crash_world import CrashAfter, CrashWorld, some_events
 from tests.conftest import NOT_UP
 
 TIMEOUT_S = 0.3
@@ -103,15 +110,19 @@ def test_an_answer_that_came_too_late_is_given_to_nobody(control, writer, run):
     async def scenario(reader: ItemReader) -> None:
         await reader.get_many(["i0"])
         control.client_pause(int(2 * TIMEOUT_S * 1000))
-        late = [asyncio.create_task(reader.get_many([f"i{n}"])) for n in range(4)]
+        # More than there are connections: none may be lost.
+        late = [asyncio.create_task(reader.get_many([f"i{n % 8}"])) for n in range(3 * MAX_CONNECTIONS)]
         await asyncio.sleep(TIMEOUT_S / 3)
         # As a guard that loses patience does.
-        late[0].cancel()
+        for task in late[::2]:
+            task.cancel()
         answers = await asyncio.gather(*late, return_exceptions=True)
-        assert [type(answer) for answer in answers] == [asyncio.CancelledError, *[StoreUnavailable] * 3]
+        assert {type(answer) for answer in answers[::2]} == {asyncio.CancelledError}
+        assert {type(answer) for answer in answers[1::2]} == {StoreUnavailable}
         control.client_unpause()
-        found = await asyncio.gather(*(reader.get_many([item_id]) for item_id in items))
-        assert found == [{item_id: item} for item_id, item in items.items()]
+        for _ in range(MAX_CONNECTIONS):
+            found = await asyncio.gather(*(reader.get_many([item_id]) for item_id in items))
+            assert found == [{item_id: item} for item_id, item in items.items()]
 
     run(scenario)
 
@@ -194,3 +205,26 @@ def test_what_is_deleted_leaves_nothing_behind(control, writer):
     writer.put_many([Item("i1", title="Changed", category="other"), Item("i3", available=False)])
     writer.delete(["i1", "i2", "i3"])
     assert control.keys() == [b"recommender:last_number"]
+
+
+def test_a_redis_that_forgot_everything_is_filled_again_by_republishing(process, control, tmp_path):
+    # As ``python -m incremental_training --republish`` does; beside it the same world on SQLite, trainers killed.
+    on_sqlite, on_redis = CrashWorld(tmp_path / "sqlite"), CrashWorld(tmp_path / "redis")
+    on_redis.settings = replace(on_redis.settings, items_url=process.server.url)
+    for world in (on_sqlite, on_redis):
+        Path(world.folder).mkdir()
+        world.append(some_events(150, seed=2), 30)
+    assert on_sqlite.run(nothing_fails)
+    chance = random.Random(4)
+    for _ in range(2):
+        on_redis.run(CrashAfter(chance.choice(FAILPOINTS), chance.randint(1, 8)))
+    assert on_redis.run(nothing_fails)
+    expected = on_sqlite.contents()
+    found = [on_redis.contents()]
+    control.flushall()
+    assert on_redis.run(nothing_fails, republish=True)
+    found.append(on_redis.contents())
+    assert expected["items"] and expected["neighbours"] and all(expected["popular"].values())
+    for contents in found:
+        different = [part for part in expected if contents[part] != expected[part]]
+        assert not different
