@@ -66,16 +66,25 @@ class Stream:
 
 
 def read_stream(
-    path: Path, *, users: str, items: str, time: str, positive: str | None = None, score_only: str | None = None
+    path: Path,
+    *,
+    users: str,
+    items: str,
+    time: str,
+    positive: str | None = None,
+    score_only: str | None = None,
+    since: float = 0.0,
 ) -> Stream:
     """Read a log. ``positive``, ``score_only``: conditions on one column, such as ``rating>=4``, that an event must
-    meet to be in the stream, or to be scored. Raises ``HistoryError``, also when nothing is positive.
+    meet to be in the stream, or to be scored. ``since``: the share of the log, from its start, that is left out.
+    Raises ``HistoryError``, also when nothing is positive.
     """
     columns = {match[1] for text in (positive, score_only) if (match := _condition(text))}
     if len(columns) > 1:
         raise HistoryError(f"conditions can be on one column only, not on {' and '.join(sorted(columns))}")
     history = load_history(path, ColumnMap(user=users, item=items, time=time, value=next(iter(columns), None)))
-    rows = without_repeats(history, np.flatnonzero(holds(positive, history)))
+    rows = np.flatnonzero(holds(positive, history))
+    rows = without_repeats(history, rows[rows >= since * len(history)])
     if not len(rows):
         raise HistoryError(f"{path} has no positive event")
     users_seen, users_in_order = _in_order_of_first_sight(history.users[rows])

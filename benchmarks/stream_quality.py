@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             time=options.time,
             positive=options.positive,
             score_only=options.score_only,
+            since=options.since,
         )
     except HistoryError as error:
         print(error, file=sys.stderr)
@@ -184,6 +185,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--warm", type=_share, default=0.0, help="share of the stream learned by initial training first"
+    )
+    parser.add_argument(
+        "--since", type=_share, default=0.0, help="leave out this share of the log: as if the model began there"
     )
     parser.add_argument("--lag", type=int, default=0, help="learned vectors serve only from every so manieth event on")
     parser.add_argument("--seeds", type=int, default=1, help="runs with different random choices, averaged")

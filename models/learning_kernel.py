@@ -96,8 +96,8 @@ class Steps(NamedTuple):
 class Positives(NamedTuple):
     """Positives, and rejections among them, in order of arrival, all (n,).
 
-    ``strengths`` scale the step; a negative one marks a rejection. ``seeds`` uint64 decide the negatives; ``known_items`` int64: item rows there were when each arrived, its own
-    included.
+    ``strengths`` scale the step; a negative one marks a rejection. ``seeds`` uint64 decide the negatives;
+    ``known_items`` int64: item rows there were when each arrived, its own included.
     """
 
     users: NDArray[np.int32]
