@@ -22,6 +22,7 @@ from recommender_server import problems
 from recommender_server.background import Background
 from recommender_server.batch_resource import BatchResource
 from recommender_server.current_state import CurrentState
+from recommender_server.data_routes import add_data_routes
 from recommender_server.degradation import Deadline
 from recommender_server.dependencies import Collaborators, Dependencies
 from recommender_server.events_resource import EventsResource
@@ -29,7 +30,6 @@ from recommender_server.health import Health
 from recommender_server.history import Histories
 from recommender_server.history_resource import HistoryResource
 from recommender_server.ingesting import Ingest
-from recommender_server.items_resource import ItemsResource
 from recommender_server.openapi import DocumentResource
 from recommender_server.popular_resource import PopularResource
 from recommender_server.rank_resource import RankResource
@@ -81,7 +81,7 @@ def create_app(
     app.add_route("/v1/recommendations:batch", BatchResource(recommender, served, bounds, deadline))
     app.add_route("/v1/rank", RankResource(ranker, bounds, deadline))
     app.add_route("/v1/events", EventsResource(ingest, bounds, deadline))
-    app.add_route("/v1/items", ItemsResource(ingest, bounds, deadline))
+    add_data_routes(app, dependencies, ingest, bounds, deadline)
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
     app.add_route("/v1/users/{user_id}/history", HistoryResource(Histories(dependencies, clock, deadline_s), bounds))
     app.add_route("/v1/popular", PopularResource(recommender, bounds))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -85,6 +85,20 @@ class Dependencies:
         self._vectors = Coalescer(self._read_vectors, max_batch=5)
         self._serving_state = LastKnown(self._read_serving_state, SERVING_STATE_MAX_AGE_S, collaborators.clock)
         self._popular: dict[str, LastKnown[list[tuple[str, float]]]] = {}
+
+    # --- looking things up: one call as it is asked, shared with nobody -----------------------------------------------
+
+    async def of_items(self, ask: Callable[[ItemReader], Awaitable[Answer]], deadline: Deadline) -> Answer:
+        """Ask the item store."""
+        return await _within(deadline, "items", self._items.call(lambda: ask(self._outside.items)))
+
+    async def of_users(self, ask: Callable[[UserReader], Awaitable[Answer]], deadline: Deadline) -> Answer:
+        """Ask the user store."""
+        return await _within(deadline, "users", self._users.call(lambda: ask(self._outside.users)))
+
+    async def of_log(self, ask: Callable[[AsyncEventLog], Awaitable[Answer]], deadline: Deadline) -> Answer:
+        """Ask the event log."""
+        return await _within(deadline, "log", self._log.call(lambda: ask(self._outside.log)))
 
     # --- users --------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,24 @@ class Ingest:
 
         Raises ``Problem``: every event is bad, or the log does not answer.
         """
+        results, counted = await self.take_events(raw)
+        _refuse_if_all_bad(results, "event")
+        return Accepted(request_id, counted, [result.receipt for result in results], results)
+
+    async def items(self, raw: Sequence[Any], request_id: str) -> Accepted:
+        """Create or replace items, as JSON decoded them. Safe to repeat: the last record of an item counts.
+
+        Raises ``Problem``: every item is bad, or the log does not answer.
+        """
+        results, counted = await self.take_items(raw)
+        _refuse_if_all_bad(results, "item")
+        return Accepted(request_id, counted, [result.receipt for result in results], results)
+
+    async def take_events(self, raw: Sequence[Any]) -> tuple[list[EventResult], bool]:
+        """Accept the good ones of these events; return what became of each, and whether they count at once.
+
+        NOT safe to repeat, except for events with an event_id. Raises ``Problem`` when the log does not answer.
+        """
         deadline = Deadline(self._clock, self._deadline_s)
         arrival_s = self._clock.now_s()
         parsed = [_parsed(lambda event=event: self._event(event, arrival_s)) for event in raw]  # type: ignore[misc]
@@ -42,7 +60,6 @@ class Ingest:
             if isinstance(result, EventResult):
                 self._metrics.count("events_refused", reason=result.reason or "")
         good = [result for result in parsed if isinstance(result, Interaction)]
-        _refuse_if_all_bad(parsed, good, "event")
         receipts = await self._append(USER_EVENTS, [Entry(event.user_id, _encode(event)) for event in good])
         self._metrics.count("events_posted", len(good))
         appended_s = self._clock.monotonic_s()
@@ -55,23 +72,29 @@ class Ingest:
             self._metrics.timing("own_freshness_seconds", self._clock.monotonic_s() - appended_s)
         except DependencyUnavailable:
             counted = False  # durable all the same: it counts once the trainer has learned it
-        return _accepted(request_id, counted, parsed, receipts)
+        return _results(parsed, receipts), counted
 
-    async def items(self, raw: Sequence[Any], request_id: str) -> Accepted:
-        """Create or replace items, as JSON decoded them. Safe to repeat: the last record of an item counts.
-
-        Raises ``Problem``: every item is bad, or the log does not answer.
-        """
+    async def take_items(self, raw: Sequence[Any]) -> tuple[list[EventResult], bool]:
+        """As ``take_events``, for items. Safe to repeat."""
         parsed = [_parsed(lambda item=item: _item(item)) for item in raw]  # type: ignore[misc]
         good = [result for result in parsed if isinstance(result, Item)]
-        _refuse_if_all_bad(parsed, good, "item")
         receipts = await self._append(ITEMS, [Entry(item.item_id, encode_item(item)) for item in good])
+        return _results(parsed, receipts), await self._write_through(good)
+
+    async def delete_item(self, item_id: str) -> tuple[Receipt, bool]:
+        """Append the tombstone of an item, and hide it meanwhile; return the receipt and whether it counts at once.
+
+        Raises ``Problem``.
+        """
+        [receipt] = await self._append(ITEMS, [Entry(item_id, b"")])
+        return receipt, await self._write_through([deleted(item_id)])
+
+    async def _write_through(self, items: list[Item]) -> bool:
         try:
-            await self._dependencies.put_items(good)
-            counted = True
+            await self._dependencies.put_items(items)
         except DependencyUnavailable:
-            counted = False
-        return _accepted(request_id, counted, parsed, receipts)
+            return False
+        return True
 
     def _event(self, raw: Any, arrival_s: float) -> Interaction:
         event = self._decoder.validate(raw, default_event_id="", arrival_s=arrival_s)
@@ -80,6 +103,8 @@ class Ingest:
         return event
 
     async def _append(self, topic: str, entries: list[Entry]) -> list[Receipt]:
+        if not entries:
+            return []
         try:
             return await self._dependencies.append(topic, entries)
         except DependencyUnavailable:
@@ -89,6 +114,14 @@ class Ingest:
                 "the log did not acknowledge in time; it may have accepted all the same, so repeat with an event_id",
                 retry_after_s=1,
             ) from None
+
+
+def deleted(item_id: str) -> Item:
+    """Return what the item store holds of a deleted item until the trainer has taken it out of lists, graph and index.
+
+    Removed at once, it would come back from those under its bare id.
+    """
+    return Item(item_id, attributes={"deleted": True}, available=False)
 
 
 def _parsed(parse: Callable[[], Any]) -> Any:
@@ -109,13 +142,13 @@ def _item(raw: Any) -> Item:
     return item
 
 
-def _refuse_if_all_bad(parsed: Sequence[Any], good: Sequence[Any], what: str) -> None:
-    if good:
+def _refuse_if_all_bad(results: Sequence[EventResult], what: str) -> None:
+    if any(result.status == "accepted" for result in results):
         return
-    if len(parsed) == 1:
-        raise Problem(400, f"bad-{what}", parsed[0].detail, reason=parsed[0].reason)
-    results = [msgspec.to_builtins(result) for result in parsed]
-    raise Problem(400, f"bad-{what}", f"none of the {len(parsed)} {what}s can be accepted", results=results)
+    if len(results) == 1:
+        raise Problem(400, f"bad-{what}", results[0].detail or "", reason=results[0].reason)
+    documents = [msgspec.to_builtins(result) for result in results]
+    raise Problem(400, f"bad-{what}", f"none of the {len(results)} {what}s can be accepted", results=documents)
 
 
 def _encode(event: Interaction) -> bytes:
@@ -145,10 +178,9 @@ def _pending(event: Interaction, receipt: Receipt) -> PendingEvent:
     )
 
 
-def _accepted(request_id: str, counted: bool, parsed: Sequence[Any], receipts: Sequence[Receipt]) -> Accepted:
+def _results(parsed: Sequence[Any], receipts: Sequence[Receipt]) -> list[EventResult]:
     given = iter(receipts)
-    results = [
+    return [
         result if isinstance(result, EventResult) else EventResult("accepted", receipt=str(next(given)))
         for result in parsed
     ]
-    return Accepted(request_id, counted, [result.receipt for result in results], results)

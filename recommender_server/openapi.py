@@ -8,10 +8,10 @@ import falcon.asgi
 
 from recommender_server import (
     batch_resource,
+    data_routes,
     events_resource,
     health,
     history_resource,
-    items_resource,
     popular_resource,
     rank_resource,
     recommendations_resource,
@@ -28,7 +28,7 @@ OPERATIONS = (
     *batch_resource.OPERATIONS,
     *rank_resource.OPERATIONS,
     *events_resource.OPERATIONS,
-    *items_resource.OPERATIONS,
+    *data_routes.OPERATIONS,
     *similar_resource.OPERATIONS,
     *history_resource.OPERATIONS,
     *popular_resource.OPERATIONS,

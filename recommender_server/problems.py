@@ -24,11 +24,13 @@ KINDS: dict[str, tuple[int, str]] = {
     "bad-event": (400, "none of the events can be accepted; `reason` or `results` say why"),
     "bad-item": (400, "none of the items can be accepted; `reason` or `results` say why"),
     "unknown-item": (404, "nobody knows the item"),
+    "item-exists": (412, "there is an item of this id already, and If-None-Match: * asked for none"),
     "body-too-slow": (408, "the body did not arrive in time"),
     "body-too-large": (413, "the body has too many bytes; `max_bytes` says how many it may have"),
     "internal": (500, "a fault of the recommender"),
     "starting": (503, "nothing was learned or published yet"),
     "too-many-requests-at-once": (503, "the recommender is busy"),
+    "items-unavailable": (503, "the item store does not answer"),
     "users-unavailable": (503, "the user store does not answer"),
     "log-unavailable": (503, "the event log does not answer; events may have been accepted all the same"),
 }

@@ -96,6 +96,13 @@ def count(name: str, value: Any, maximum: int) -> int:
     return value
 
 
+def number(name: str, value: Any) -> int:
+    """Read a whole number from 0 on, from query text. Raises ``Problem``."""
+    if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 15):
+        raise bad_parameter(name, f"{name} must be a whole number of at most 15 digits")
+    return int(value)
+
+
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Read a word out of a few. Raises ``Problem``."""
     if not isinstance(value, str) or value not in allowed:

@@ -47,7 +47,7 @@ class Operation(msgspec.Struct, frozen=True):
     ``example``: a body.
     """
 
-    method: Literal["get", "post", "put", "delete"]
+    method: Literal["get", "post", "put", "patch", "delete"]
     path: str
     summary: str
     answer: Any

@@ -346,9 +346,6 @@ class ItemReader(Protocol):
     async def put_many(self, items: Sequence[Item]) -> None:
         """Write items through; visible on return. Safe to repeat."""
 
-    async def delete(self, item_ids: Sequence[str]) -> None:
-        """Remove items, their edges and recent users; visible on return. Safe to repeat."""
-
     async def close(self) -> None:
         """Release what is held. Safe to repeat."""
 

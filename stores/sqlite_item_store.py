@@ -142,11 +142,6 @@ class SqliteItemReader:
         if items:
             await self._writer.run(lambda connection: _put(connection, items))
 
-    async def delete(self, item_ids: Sequence[str]) -> None:
-        """Remove items, their edges and recent users; visible on return. Safe to repeat."""
-        if item_ids:
-            await self._writer.run(lambda connection: _delete(connection, item_ids))
-
     async def close(self) -> None:
         """Finish what was asked for and close the file. Safe to repeat."""
         await self._writer.close()

@@ -150,19 +150,14 @@ class ItemStoreContract:
         writer.put_popular({}, version_of(1, 1))
         writer.put_recent_users({}, version_of(1, 1))
         self.run(url, lambda reader: reader.put_many([]))
-        self.run(url, lambda reader: reader.delete([]))
         assert self.get(url, "i1") == {}
 
-    @pytest.mark.parametrize("side", ["trainer", "serving"])
-    def test_deleting_removes_the_item_its_words_and_its_edges(self, writer, url, side):
-        def delete(item_ids: list[str]) -> None:
-            writer.delete(item_ids) if side == "trainer" else self.run(url, lambda reader: reader.delete(item_ids))
-
+    def test_deleting_removes_the_item_its_words_and_its_edges(self, writer, url):
         writer.put_many([WHALE, TREK])
         writer.put_neighbours({"i1": [("i3", 1.0)], "i3": [("i2", 1.0)]}, version_of(1, 1))
         writer.put_recent_users({"i1": ["u1"], "i3": ["u1"]}, version_of(1, 1))
         for _ in range(2):
-            delete(["i1", "never seen"])
+            writer.delete(["i1", "never seen"])
         assert self.get(url, "i1", "i3") == {"i3": TREK}
         assert self.found(url, "whale") == ["i3"]
         assert self.neighbours(url, "i1", "i3") == {"i3": [("i2", 1.0)]}

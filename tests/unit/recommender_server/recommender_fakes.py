@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from stores.ports import (
     Candidates,
     Entry,
     IndexStatus,
+    Numbered,
     PendingEvent,
     Query,
     Receipt,
@@ -161,6 +163,7 @@ class MemoryItems(Weather):
         self.records: dict[str, Item] = {}
         self.lists: dict[str, list[tuple[str, float]]] = {}
         self.edges: dict[str, list[tuple[str, float]]] = {}
+        self.visitors: dict[str, list[str]] = {}
         self.state: ServingState | None = None
 
     async def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
@@ -176,7 +179,34 @@ class MemoryItems(Weather):
         return {item_id: self.edges[item_id] for item_id in item_ids if item_id in self.edges}
 
     async def search_text(self, text: str, limit: int) -> list[Item]:
-        return []
+        await self.pass_through("search_text")
+        *whole, last = text.lower().split()
+        found = []
+        for item in self.records.values():
+            words = f"{item.title} {item.text or ''}".lower().split()
+            if item.available and set(whole) <= set(words) and any(word.startswith(last) for word in words):
+                found.append(item)
+        return found[:limit]
+
+    def _numbered(self) -> list[Numbered]:
+        return [Numbered(number, item) for number, item in enumerate(self.records.values(), 1)]
+
+    async def newest(self, limit: int, *, category: str | None = None, before: int | None = None) -> list[Numbered]:
+        await self.pass_through("newest")
+        shown = [x for x in self._numbered() if x.item.available and category in (None, x.item.category)]
+        return [x for x in reversed(shown) if before is None or x.number < before][:limit]
+
+    async def categories(self) -> dict[str, int]:
+        await self.pass_through("categories")
+        return dict(Counter(x.category for x in self.records.values() if x.available and x.category is not None))
+
+    async def scan(self, after: int, limit: int) -> list[Numbered]:
+        await self.pass_through("scan")
+        return [x for x in self._numbered() if x.number > after][:limit]
+
+    async def recent_users(self, item_ids: Sequence[str]) -> dict[str, list[str]]:
+        await self.pass_through("recent_users")
+        return {item_id: self.visitors[item_id] for item_id in item_ids if item_id in self.visitors}
 
     async def serving_state(self) -> ServingState | None:
         await self.pass_through("serving_state")
