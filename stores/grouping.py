@@ -28,7 +28,7 @@ class _Waiting(NamedTuple):
 
 
 class Grouping(ABC, Generic[Work]):
-    """Does work in groups on a thread that the first piece starts; the event loop never waits for a lock or a wire."""
+    """Does work in groups on a thread of its own; the event loop never waits for a lock or a wire."""
 
     def __init__(self, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -40,9 +40,19 @@ class Grouping(ABC, Generic[Work]):
     def _do(self, group: Sequence[Work]) -> list[Any]:
         """Do a group; return for each piece its result, or the exception that it ends with. Runs on the thread."""
 
+    def _prepare(self) -> None:
+        """Do what the first group would have to wait for. Runs on the thread, before any group."""
+
     @abstractmethod
     def _release(self) -> None:
         """Release what is held; the thread has ended."""
+
+    def start(self) -> None:
+        """Start the thread now and not with the first piece of work; in the process that is to use it."""
+        if self._thread is None:
+            # Daemon: a process that ends without close() must not hang; what was acknowledged is safe.
+            self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
+            self._thread.start()
 
     async def ask(self, work: Work) -> Any:
         """Have ``work`` done and return its result.
@@ -51,10 +61,7 @@ class Grouping(ABC, Generic[Work]):
         """
         if self._closed:
             raise StoreUnavailable("closed")
-        if self._thread is None:
-            # Daemon: a process that ends without close() must not hang; what was acknowledged is safe.
-            self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
-            self._thread.start()
+        self.start()
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queue.put(_Waiting(work, done))
         try:
@@ -74,6 +81,7 @@ class Grouping(ABC, Generic[Work]):
         self._release()
 
     def _run(self) -> None:
+        self._prepare()
         while True:
             first = self._queue.get()
             if first is None:

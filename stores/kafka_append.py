@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
@@ -12,10 +13,12 @@ from stores.grouping import Grouping
 from stores.kafka_address import KafkaAddress
 from stores.kafka_clients import MAX_REQUEST_BYTES, Clients, Kept
 from stores.kafka_topics import KafkaTopics
-from stores.ports import Clock, Entry, Receipt, StoreUnavailable
+from stores.ports import ITEMS, RECOMMENDATIONS_SERVED, USER_EVENTS, Clock, Entry, Receipt, StoreUnavailable
 
 # Room for what a batch adds to the one record in it.
 MAX_RECORD_BYTES = MAX_REQUEST_BYTES - 1024
+# What serving appends to.
+APPENDED = (USER_EVENTS, ITEMS, RECOMMENDATIONS_SERVED)
 
 
 class Message(NamedTuple):
@@ -60,6 +63,12 @@ class Appender:
             self._topics.ensure(topic)
         return self._producer.use(lambda producer: self._send(producer, calls))
 
+    def prepare(self, topics: Sequence[str]) -> None:
+        """Connect, and make the topics if need be. Raises ``StoreUnavailable``. Safe to repeat."""
+        for topic in topics:
+            self._topics.ensure(topic)
+        self._producer.use(lambda producer: [producer.partitions_for(self._address.topic(topic)) for topic in topics])
+
     def close(self) -> None:
         """Release the connections. Safe to repeat."""
         self._producer.close()
@@ -86,6 +95,10 @@ class GroupAppend(Grouping[tuple[str, list[Message]]]):
     def __init__(self, appender: Appender, topics: KafkaTopics, *, timeout_s: float) -> None:
         super().__init__(timeout_s=timeout_s)
         self._appender, self._topics = appender, topics
+
+    def _prepare(self) -> None:
+        with suppress(StoreUnavailable):  # whoever appends will be told
+            self._appender.prepare(APPENDED)
 
     def _do(self, group: Sequence[tuple[str, list[Message]]]) -> list[Any]:
         try:

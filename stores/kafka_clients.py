@@ -23,6 +23,8 @@ PAUSES_S = (0.1, 0.2, 0.5, 1.0)
 BOOTSTRAP_S = 2.0
 # A broker that is back is found this soon; topics that got more partitions likewise.
 RECONNECT_MS, METADATA_AGE_MS = 500, 10_000
+# The driver sleeps so long wherever it waits for something of its own, the first fetch and the first append included.
+RETRY_MS = 20
 MAX_REQUEST_BYTES = 1_048_576
 
 Client = TypeVar("Client")
@@ -41,6 +43,7 @@ class Clients:
             "bootstrap_timeout_ms": min(self._timeout_ms, int(BOOTSTRAP_S * 1000)),
             "request_timeout_ms": self._timeout_ms,
             "reconnect_backoff_max_ms": RECONNECT_MS,
+            "retry_backoff_ms": RETRY_MS,
             "metadata_max_age_ms": METADATA_AGE_MS,
         }
 

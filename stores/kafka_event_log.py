@@ -193,8 +193,10 @@ class KafkaAsyncEventLog:
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float) -> KafkaAsyncEventLog:
-        """Open ``kafka://host:port/topic``; connects when first asked for something. Raises ``ValueError``."""
-        return cls(KafkaAddress.parse(url), timeout_s=timeout_s)
+        """Open ``kafka://host:port/topic`` and begin to connect, in the background. Raises ``ValueError``."""
+        log = cls(KafkaAddress.parse(url), timeout_s=timeout_s)
+        log._writer.start()
+        return log
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
         """Append in order; acknowledged by every in-sync replica on return. NOT safe to repeat.
