@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from stores.item_words import TEXT_WEIGHT, TITLE_WEIGHT
 
-# Of the words that begin as a search ends, and of the items that have the rarest word of a search, so many are looked
-# at. More words than that fill every answer; a word that more items have cuts the search short, the best of them first.
+# Of the words that begin as a search ends, and of the items to check, so many are looked at. More words than that fill
+# every answer; where more items have even the rarest word of a search, the best of them are looked at.
 MAX_COMPLETIONS = 1000
-MAX_CANDIDATES = 5000
+MAX_CANDIDATES = 3000
 
 _UNLIST = """
 local p = KEYS[1]
@@ -116,47 +116,56 @@ return answer
 """
 
 # ARGV: limit; the last word, of which the beginning is given; the other words. Returns records, best first.
+# It begins with the rarest of these, all completions together counting as one where they are few, and checks the rest.
 SEARCH_TEXT = f"""#!lua flags=no-writes
 local p, limit, last = KEYS[1], tonumber(ARGV[1]), ARGV[2]
-local found, scores = {{}}, {{}}
-local function add(id, score)
-    if not scores[id] then found[#found + 1] = id end
-    if not scores[id] or scores[id] < score then scores[id] = score end
-end
-if #ARGV == 2 then
-    local first, after = '[' .. last, '(' .. last .. '\\255'
-    local words = redis.call('ZRANGE', p .. 'lexicon', first, after, 'BYLEX', 'LIMIT', 0, {MAX_COMPLETIONS})
-    for _, word in ipairs(words) do
-        local best = redis.call('ZRANGE', p .. 'word:' .. word, 0, limit - 1, 'REV', 'WITHSCORES')
-        for at = 1, #best, 2 do add(best[at], tonumber(best[at + 1])) end
-    end
-else
-    local rarest, fewest
-    for at = 3, #ARGV do
-        local items = redis.call('ZCARD', p .. 'word:' .. ARGV[at])
-        if items == 0 then return {{}} end
-        if not fewest or items < fewest then rarest, fewest = at, items end
-    end
-    local best = redis.call('ZRANGE', p .. 'word:' .. ARGV[rarest], 0, {MAX_CANDIDATES - 1}, 'REV', 'WITHSCORES')
-    local ids, sums = {{}}, {{}}
+local first, after = '[' .. last, '(' .. last .. '\\255'
+local completions = redis.call('ZRANGE', p .. 'lexicon', first, after, 'BYLEX', 'LIMIT', 0, {MAX_COMPLETIONS})
+local ids, scores = {{}}, {{}}
+local function take(word, most)
+    local best = redis.call('ZRANGE', p .. 'word:' .. word, 0, most - 1, 'REV', 'WITHSCORES')
     for at = 1, #best, 2 do
-        ids[#ids + 1] = best[at]
-        sums[#sums + 1] = tonumber(best[at + 1])
+        local id, score = best[at], tonumber(best[at + 1])
+        if not scores[id] then ids[#ids + 1] = id end
+        if not scores[id] or scores[id] < score then scores[id] = score end
     end
-    for at = 3, #ARGV do
-        if at ~= rarest then
-            for nth, score in ipairs(redis.call('ZMSCORE', p .. 'word:' .. ARGV[at], unpack(ids))) do
-                sums[nth] = score and sums[nth] and sums[nth] + tonumber(score)
-            end
+end
+
+local start, fewest = 0, 0
+for _, word in ipairs(completions) do fewest = fewest + redis.call('ZCARD', p .. 'word:' .. word) end
+if #completions == {MAX_COMPLETIONS} or fewest > {MAX_CANDIDATES} then fewest = math.huge end
+for at = 3, #ARGV do
+    local items = redis.call('ZCARD', p .. 'word:' .. ARGV[at])
+    if items < fewest then start, fewest = at, items end
+end
+if start > 0 then
+    take(ARGV[start], {MAX_CANDIDATES})
+else
+    for _, word in ipairs(completions) do
+        if #ids == {MAX_CANDIDATES} then break end
+        take(word, math.min({MAX_CANDIDATES} - #ids, #ARGV == 2 and limit or {MAX_CANDIDATES}))
+    end
+end
+if #ids == 0 then return {{}} end
+for at = 3, #ARGV do
+    if at ~= start then
+        for nth, score in ipairs(redis.call('ZMSCORE', p .. 'word:' .. ARGV[at], unpack(ids))) do
+            scores[ids[nth]] = score and scores[ids[nth]] and scores[ids[nth]] + tonumber(score)
         end
     end
+end
+if start > 0 then
     for nth, words in ipairs(redis.call('HMGET', p .. 'words_of', unpack(ids))) do
-        local place = sums[nth] and words and string.find(words, ' ' .. last, 1, true)
-        if place then
-            local in_title = place < string.find(words, '\\n', 1, true)
-            add(ids[nth], sums[nth] + (in_title and {TITLE_WEIGHT} or {TEXT_WEIGHT}))
-        end
+        local place = words and string.find(words, ' ' .. last, 1, true)
+        local in_title = place and place < string.find(words, '\\n', 1, true)
+        local score = place and scores[ids[nth]]
+        scores[ids[nth]] = score and score + (in_title and {TITLE_WEIGHT} or {TEXT_WEIGHT})
     end
+end
+
+local found = {{}}
+for _, id in ipairs(ids) do
+    if scores[id] then found[#found + 1] = id end
 end
 table.sort(found, function(one, other)
     if scores[one] == scores[other] then return one < other end

@@ -198,6 +198,9 @@ def test_a_common_beginning_still_fills_the_answer_and_a_common_word_gives_its_b
     found = run(lambda reader: reader.search_text("common wha", 200))
     assert len(found) == 200
     assert found[0].item_id == "best"
+    # However common the other words are, a rare beginning leads to its items.
+    writer.put_many([Item("rare", text="common whale, zebra")])
+    assert [item.item_id for item in run(lambda reader: reader.search_text("common whale zeb", 10))] == ["rare"]
 
 
 def test_what_is_deleted_leaves_nothing_behind(control, writer):
