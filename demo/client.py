@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -49,6 +50,11 @@ class RecommenderClient:
         """Return the answer for an anonymous visitor with these favourites."""
         body = {"item_ids": list(item_ids), "k": k}
         return (await self._request("POST", "/v1/recommendations", json=body))[1]
+
+    async def similar(self, item_id: str, k: int = 10) -> dict[str, Any]:
+        """Return the items most like one."""
+        path = f"/v1/items/{quote(item_id, safe='')}/similar"
+        return (await self._request("GET", path, params={"k": str(k)}))[1]
 
     async def status(self) -> dict[str, Any] | None:
         """Return what the recommender tells of the whole system, ``None`` while it does not answer."""

@@ -109,11 +109,12 @@ class OneUser:
 
 
 async def show_visitor(client: RecommenderClient, stream: Stream, console: Console) -> None:
-    """Print what an anonymous visitor gets for three favourites."""
+    """Print what an anonymous visitor gets for three favourites, and what is like the first of them."""
     favourites = stream.favourites()
     names = [stream.title(item_id) for item_id in favourites]
     answer = await client.recommend_to_visitor(favourites)
     say_list(console, f"An anonymous visitor who likes {', '.join(names)}", answer)
+    say_list(console, f"Items like {names[0]}", await client.similar(favourites[0], k=5))
 
 
 async def replay(watch: Watch, replayer: Replayer, freshness: Freshness, view: View, *, once: bool) -> None:

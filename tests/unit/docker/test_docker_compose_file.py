@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from demo.processes import INDEX_PORT, RECOMMENDER_PORT
+from services.statsd import Statsd
+from stores.adapters import check_events_url, check_items_url, check_metrics_url
 from tests.architecture.source_tree import ROOT
 
 FILE = ROOT / "docker" / "compose.yaml"
@@ -121,10 +124,12 @@ def test_infra_differs_by_urls_and_profiles_alone() -> None:
         assert re.match(r"\$\{" + name + r":-sqlite:////data/\w+\.db\}$", COMPOSE["x-urls"][name])
 
 
-def test_statsd_sends_what_the_catalogue_counts_on() -> None:
-    settings = (ROOT / "docker" / "statsd.js").read_text()
-    assert "legacyNamespace: false" in settings
-    assert "percentThreshold: [50, 90, 99]" in settings
+def test_statsd_names_and_computes_what_the_local_one_does(tmp_path: Path) -> None:
+    Statsd().prepare(tmp_path, tmp_path)
+    local = json.loads((tmp_path / "settings.json").read_text())
+    ours = json.loads((ROOT / "docker" / "statsd.json").read_text())
+    for name in ("graphite", "percentThreshold", "calculatedTimerMetrics", "backends"):
+        assert ours[name] == local[name], name
 
 
 @pytest.mark.parametrize("environment", [(), ("--env-file", str(ROOT / "docker" / "infra.env"))])
@@ -141,3 +146,11 @@ def test_docker_compose_accepts_it(environment: tuple[str, ...]) -> None:
     servers = {"kafka", "mongo", "redis", "graphite", "grafana"} if environment else set()
     assert set(services) == {"faiss_server", "trainer", "recommender"} | servers
     assert services["trainer"]["environment"]["EVENTS_URL"].startswith("kafka:" if environment else "sqlite:")
+
+
+def test_the_urls_of_infra_have_adapters() -> None:
+    given = _environment_file()
+    check_events_url(given["EVENTS_URL"])
+    check_items_url(given["ITEMS_URL"])
+    check_metrics_url(given["METRICS_URL"])
+    check_metrics_url("")
