@@ -143,4 +143,4 @@ def test_a_rule_is_about_numbers_that_it_has(rule: Any) -> None:
 
 
 def test_a_graphite_that_is_not_there_is_no_pass() -> None:
-    assert len(unanswered("http://127.0.0.1:9", "-1h")) == len(list(questions()))
+    assert len(unanswered("http://127.0.0.1:9", 60)) == len(list(questions()))
