@@ -34,11 +34,15 @@ WHALE = Item("i1", title="Moby Dick", category="novels", text="A captain hunts a
 pytestmark = pytest.mark.skipif("ITEMS_URL_TEST" not in os.environ, reason=f"redis: {NOT_UP}")
 
 
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalProcess]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind((HOST, 0))
-        server = RedisServer(free.getsockname()[1])
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalProcess]:
+    server = RedisServer(free_port())
     process = LocalProcess(server, cache=cache_folder(os.environ), state=tmp_path_factory.mktemp("redis"))
     try:
         process.start()
