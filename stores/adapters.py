@@ -36,8 +36,14 @@ _ASYNC_EVENT_LOGS = {
     "sqlite": "stores.sqlite_event_log:SqliteAsyncEventLog",
     "kafka": "stores.kafka_event_log:KafkaAsyncEventLog",
 }
-_USER_READERS = {"sqlite": "stores.sqlite_user_store:SqliteUserReader"}
-_USER_WRITERS = {"sqlite": "stores.sqlite_user_store:SqliteUserWriter"}
+_USER_READERS = {
+    "sqlite": "stores.sqlite_user_store:SqliteUserReader",
+    **dict.fromkeys(("mongodb", "mongodb+srv"), "stores.mongo_user_store:MongoUserReader"),
+}
+_USER_WRITERS = {
+    "sqlite": "stores.sqlite_user_store:SqliteUserWriter",
+    **dict.fromkeys(("mongodb", "mongodb+srv"), "stores.mongo_user_store:MongoUserWriter"),
+}
 _ITEM_READERS = {
     "sqlite": "stores.sqlite_item_store:SqliteItemReader",
     **dict.fromkeys(("redis", "rediss", "unix"), "stores.redis_item_store:RedisItemReader"),

@@ -8,7 +8,7 @@ Every call ends within the deadline its adapter was built with and raises ``Stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -228,6 +228,16 @@ class UserState(msgspec.Struct, frozen=True):
 
     document: UserDocument | None
     pending: list[PendingEvent]
+
+    @classmethod
+    def of(cls, document: UserDocument | None, pending: Iterable[PendingEvent]) -> UserState:
+        """Put together what lies in a store: a document and all pending events of that user, in any order."""
+        as_of = document.as_of if document else {}
+        # Repeats leave before the learned ones do: a repeat of a learned event is no news.
+        first: dict[str, PendingEvent] = {}
+        for event in sorted(pending, key=lambda event: (event.partition, event.offset)):
+            first.setdefault(event.event_id, event)
+        return cls(document, [x for x in first.values() if x.offset >= as_of.get(x.partition, 0)])
 
 
 class UserReader(Protocol):

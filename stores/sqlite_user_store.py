@@ -82,13 +82,13 @@ class SqliteUserReader:
         pending: dict[str, list[PendingEvent]] = {}
         for user_id, *event in self._pending.read_in(
             "SELECT user_id, event_id, item_id, feedback, strength, timestamp_s, partition, offset FROM pending"
-            " WHERE user_id IN {} ORDER BY user_id, partition, offset",
+            " WHERE user_id IN {}",
             user_ids,
         ):
             pending.setdefault(user_id, []).append(PendingEvent(*event))
         rows = self._documents.read_in(f"{_DOCUMENT} AND user_id IN {{}}", user_ids)
         documents = {row[0]: _document(*row) for row in rows}
-        return {x: _state(documents.get(x), pending.get(x, [])) for x in user_ids}
+        return {x: UserState.of(documents.get(x), pending.get(x, [])) for x in user_ids}
 
     async def add_pending(self, events: Mapping[str, Sequence[PendingEvent]]) -> None:
         """Keep accepted events; visible to every process on return. Safe to repeat."""
@@ -138,15 +138,6 @@ def _document(user_id: str, embedding: bytes, history_json: bytes, version: int)
         as_of=history.as_of,
         version=version,
     )
-
-
-def _state(document: UserDocument | None, pending: Sequence[PendingEvent]) -> UserState:
-    as_of = document.as_of if document else {}
-    # Repeats leave before the learned ones do: a repeat of a learned event is no news.
-    first: dict[str, PendingEvent] = {}
-    for event in pending:
-        first.setdefault(event.event_id, event)
-    return UserState(document, [x for x in first.values() if x.offset >= as_of.get(x.partition, 0)])
 
 
 class SqliteUserWriter:

@@ -20,8 +20,8 @@ ALLOWED = {
 HOMES = {
     "sqlite3": ["stores/sqlite_*.py"],
     "kafka": ["stores/kafka_*.py"],
-    "pymongo": ["stores/mongo_user_store.py"],
-    "bson": ["stores/mongo_user_store.py"],
+    "pymongo": ["stores/mongo_*.py"],
+    "bson": ["stores/mongo_*.py"],
     "redis": ["stores/redis_item_store.py"],
     "statsd": ["stores/statsd_metrics.py"],
     "pyarrow": ["stores/history*.py"],

@@ -1,0 +1,237 @@
+"""Users in MongoDB: documents, which the trainer alone writes, whole, and pending events, which serving alone writes.
+
+Collections: ``users`` (``_id`` is the user_id, the embedding raw little-endian float32), ``pending`` (``_id`` is
+partition:offset), ``trainers`` (``stores.mongo_lease``). Only what MongoDB-compatible servers have too: whole
+documents, no pipelines, no transactions. A document is guarded by its version: writes may be repeated, in any order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+import numpy as np
+from pymongo import ASCENDING, IndexModel, ReplaceOne
+from pymongo.errors import BulkWriteError
+
+from stores.mongo_connection import AsyncConnection, Connection, Fields, check_url, only_duplicates
+from stores.mongo_lease import MongoLease
+from stores.ports import PendingEvent, StaleEpoch, StoreUnavailable, UserDocument, UserState, epoch_of, version_of
+
+# Pending events are forgotten in steps, each of them well within the deadline.
+FORGET_STEP = 500
+
+_USERS, _PENDING = "users", "pending"
+_PENDING_INDEXES = [
+    IndexModel([("user_id", ASCENDING)], name="of_user"),
+    IndexModel([("partition", ASCENDING), ("offset", ASCENDING)], name="by_place"),
+]
+# The answer comes in one piece however many there are.
+_ALL_AT_ONCE = 1_000_000
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """A user document as it lies in the collection; ``as_of`` has its partitions as text there."""
+
+    user_id: str = msgspec.field(name="_id")
+    embedding: bytes
+    recent: list[str]
+    seen: list[str]
+    hidden: list[str]
+    as_of: dict[int, int]
+    version: int
+
+
+class MongoUserReader:
+    """Users as serving sees them."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._connection = AsyncConnection(url, timeout_s)
+        self._indexed = False
+
+    @classmethod
+    def from_url(cls, url: str, timeout_s: float) -> MongoUserReader:
+        """Read ``mongodb://[user:password@]host[:port][/database][?options]``, connect later. Raises ``ValueError``."""
+        check_url(url)
+        return cls(url, timeout_s=timeout_s)
+
+    async def get_many(self, user_ids: Sequence[str]) -> dict[str, UserState]:
+        """Return the state of each user, in the time of one round trip: both questions are asked at once.
+
+        So the answers may be of different moments, at most the deadline apart. An event would be in neither if it were
+        learned and forgotten in between: whoever forgets waits for longer than that.
+        """
+        if not user_ids:
+            return {}
+        wanted = {"$in": list(user_ids)}
+        async with self._connection.collections(_USERS, _PENDING) as (users, pending):
+            found, waiting = await asyncio.gather(
+                users.find({"_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
+                pending.find({"user_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
+            )
+        documents = {fields["_id"]: _document(fields) for fields in found}
+        events: dict[str, list[PendingEvent]] = {}
+        for fields in waiting:
+            events.setdefault(fields["user_id"], []).append(msgspec.convert(fields, PendingEvent))
+        return {x: UserState.of(documents.get(x), events.get(x, [])) for x in user_ids}
+
+    async def add_pending(self, events: Mapping[str, Sequence[PendingEvent]]) -> None:
+        """Keep accepted events; visible to every process on return. Safe to repeat."""
+        rows = [
+            {"_id": f"{event.partition}:{event.offset}", "user_id": user_id, **msgspec.structs.asdict(event)}
+            for user_id, of_user in events.items()
+            for event in of_user
+        ]
+        if not rows:
+            return
+        async with self._connection.collections(_PENDING) as (pending,):
+            if not self._indexed:
+                for index in _PENDING_INDEXES:  # one by one: FerretDB 1.24 stumbles over two that exist
+                    await pending.create_indexes([index])
+                self._indexed = True
+            try:
+                await pending.insert_many(rows, ordered=False)
+            except BulkWriteError as error:
+                if not only_duplicates(error):
+                    raise
+
+    async def forget_pending(self, learned: Mapping[int, int]) -> None:
+        """Drop pending events below the learned offset of their partition. Safe to repeat."""
+        for partition, offset in learned.items():
+            below: Fields = {"partition": partition, "offset": {"$lt": offset}}
+            step = FORGET_STEP
+            while step == FORGET_STEP:
+                async with self._connection.collections(_PENDING) as (pending,):
+                    found = await pending.find(below, {"_id": 1}, limit=FORGET_STEP, batch_size=FORGET_STEP).to_list()
+                    step = len(found)
+                    if found:
+                        await pending.delete_many({"_id": {"$in": [fields["_id"] for fields in found]}})
+
+    async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
+        """Return documents in order of user_id, the first ones or those after ``after``."""
+        following: Fields = {"embedding": {"$exists": True}}
+        if after is not None:
+            following["_id"] = {"$gt": after}
+        async with self._connection.collections(_USERS) as (users,):
+            found = await users.find(following, sort=[("_id", ASCENDING)], limit=limit, batch_size=limit).to_list()
+        return [document for fields in found if (document := _document(fields))]
+
+    async def close(self) -> None:
+        """Close the client. Safe to repeat."""
+        await self._connection.close()
+
+
+class MongoUserWriter:
+    """Users as the trainer writes them."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        self._connection = Connection(url, timeout_s)
+        self._lease = MongoLease(self._connection)
+
+    @classmethod
+    def from_url(cls, url: str, timeout_s: float) -> MongoUserWriter:
+        """As ``MongoUserReader.from_url``."""
+        check_url(url)
+        return cls(url, timeout_s=timeout_s)
+
+    def acquire_lease(self, owner: str) -> int:
+        """Become the one trainer and return a new epoch; raises ``LeaseHeld``. From here on older epochs are refused.
+
+        The lease ends with ``close``, or ``stores.mongo_lease.LEASE_S`` after the process was killed.
+        """
+        epoch = self._lease.acquire(owner)
+        self._bury_the_deleted(epoch)
+        return epoch
+
+    def upsert(self, documents: Sequence[UserDocument]) -> None:
+        """Write whole documents; an older version changes nothing. Safe to repeat. Raises ``StaleEpoch``."""
+        self._write(
+            {
+                x.user_id: {
+                    "_id": x.user_id,
+                    "embedding": np.ascontiguousarray(x.embedding, dtype="<f4").tobytes(),
+                    "recent": x.recent,
+                    "seen": x.seen,
+                    "hidden": x.hidden,
+                    "as_of": {str(partition): offset for partition, offset in x.as_of.items()},
+                    "version": x.version,
+                }
+                for x in documents
+            }
+        )
+
+    def delete(self, user_ids: Sequence[str], version: int) -> None:
+        """Remove documents and pending events. Safe to repeat. Raises ``StaleEpoch``.
+
+        A deleted user leaves a document of his version and no more, so that a late older write cannot bring him back.
+        """
+        if not user_ids:
+            return
+        self._write({user_id: {"_id": user_id, "version": version, "deleted": True} for user_id in user_ids})
+        with self._connection.collection(_PENDING) as pending:
+            pending.delete_many({"user_id": {"$in": list(user_ids)}})
+
+    def close(self) -> None:
+        """Release the lease and close the client. Safe to repeat."""
+        self._lease.release()
+        self._connection.close()
+
+    def _write(self, wanted: Mapping[str, Fields]) -> None:
+        with self._connection.collection(_USERS) as users:
+            for epoch in sorted({epoch_of(fields["version"]) for fields in wanted.values()}):
+                self._lease.fence(epoch)
+            while wanted:
+                try:
+                    users.bulk_write([_guarded(fields) for fields in wanted.values()], ordered=False)
+                    return
+                except BulkWriteError as error:
+                    if not only_duplicates(error):
+                        raise
+                    refused = {x["op"]["q"]["_id"] for x in error.details["writeErrors"]}
+                found = users.find({"_id": {"$in": list(refused)}}, {"version": 1}, batch_size=_ALL_AT_ONCE)
+                # What is left is not stale but was made by somebody in the same moment.
+                left = {user_id: wanted[user_id] for user_id in refused}
+                wanted = _without_stale(left, {fields["_id"]: fields.get("version") for fields in found})
+
+    def _bury_the_deleted(self, epoch: int) -> None:
+        """Remove what users left who were deleted two epochs ago: whoever wrote then is certainly gone."""
+        with suppress(StoreUnavailable), self._connection.collection(_USERS) as users:
+            users.create_index([("deleted", ASCENDING)], name="deleted")
+            users.delete_many({"deleted": True, "version": {"$lt": version_of(epoch - 1, 0)}})
+
+
+def _guarded(fields: Fields) -> ReplaceOne[Fields]:
+    # Not greater, rather than less or equal: a document that somebody made without a version is then overwritten, and
+    # a duplicate key means one thing only, that a newer version stands there.
+    return ReplaceOne({"_id": fields["_id"], "version": {"$not": {"$gt": fields["version"]}}}, fields, upsert=True)
+
+
+def _without_stale(wanted: Mapping[str, Fields], standing: Mapping[str, object]) -> dict[str, Fields]:
+    """Return the documents that are not older than what stands. Raises ``StaleEpoch``."""
+    left = {}
+    for user_id, fields in wanted.items():
+        version = standing.get(user_id)
+        if not isinstance(version, int) or version <= fields["version"]:
+            left[user_id] = fields
+        elif epoch_of(version) > epoch_of(fields["version"]):
+            raise StaleEpoch(f"user {user_id!r} was written in epoch {epoch_of(version)}")
+    return left
+
+
+def _document(fields: Fields) -> UserDocument | None:
+    try:
+        stored = msgspec.convert(fields, _Stored, str_keys=True)
+    except msgspec.ValidationError:
+        # Deleted, or made by somebody else: the trainer writes over it when he has something to say.
+        return None
+    return UserDocument(
+        user_id=stored.user_id,
+        embedding=np.frombuffer(stored.embedding, dtype="<f4"),
+        recent=stored.recent,
+        seen=stored.seen,
+        hidden=stored.hidden,
+        as_of=stored.as_of,
+        version=stored.version,
+    )
