@@ -28,6 +28,9 @@ from tests.contracts.user_store_contract import UserStoreContract
 
 SERVER = os.environ.get("USERS_URL_TEST", "")
 
+# Other work on the machine may hold up a call by so much; the driver's own patience is 20 s and more.
+SLACK_S = 1.0
+
 pytestmark = pytest.mark.skipif(
     not SERVER.startswith("mongodb"), reason="NO MONGODB: make services-up, then make contracts"
 )
@@ -238,7 +241,7 @@ def test_a_dead_server_is_unavailable_within_the_deadline(dead_url) -> None:
             with pytest.raises(StoreUnavailable):
                 call()
             waits_s.append(time.monotonic() - began_s)
-    assert max(waits_s) < 0.7, waits_s
+    assert max(waits_s) < 0.2 + SLACK_S, waits_s
 
 
 class Cable:
@@ -315,7 +318,7 @@ def test_an_outage_in_the_middle_is_unavailable_and_over_when_it_is_over(url, we
                 began_s = time.monotonic()
                 with pytest.raises(StoreUnavailable):
                     await reader.get_many(["u1"])
-                assert time.monotonic() - began_s < 0.9
+                assert time.monotonic() - began_s < 0.4 + SLACK_S
             cable.mend()
             deadline_s = time.monotonic() + 10.0
             while True:
@@ -333,7 +336,7 @@ def test_an_outage_in_the_middle_is_unavailable_and_over_when_it_is_over(url, we
             began_s = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 writer.upsert([_document("u1", version_of(1, 2))])
-            assert time.monotonic() - began_s < 0.9
+            assert time.monotonic() - began_s < 0.4 + SLACK_S
             cable.mend()
             deadline_s = time.monotonic() + 10.0
             while True:
