@@ -20,6 +20,7 @@ from models.evaluation import PrequentialEvaluator, is_scored
 from models.events import BadEvent, EventDecoder, Interaction
 from models.learner import Learner
 from models.prequential import Positive, Prequential
+from models.teachers import Teachers, is_refresh
 from stores.ports import USER_EVENTS, DeadLetter, Record
 
 # An event this much older than its arrival counts as late; it is learned all the same.
@@ -70,6 +71,8 @@ class Intake:
         self.outcomes = Outcomes(self.windows.category_of)
         self.demand = Demand()
         self._lists: Lists = {}
+        # Of the map from content to vectors, as they were when so many positives were learned.
+        self.teachers: Teachers | None = None
         self._stream = Prequential(learner, evaluator)
         self._decoder = decoder
         self._evaluate_every = evaluate_every
@@ -141,6 +144,9 @@ class Intake:
         self._as_of[user] = (partition, offset + 1)
         self._changed_users[user] = None
         if positive and not repeat:
+            if is_refresh(counters.events_learned):
+                self._stream.learn_waiting()
+                self.teachers = Teachers.of(learner)
             self.windows.count(item, event.strength, event.timestamp_s)
             self.outcomes.take_positive(event.user_id, event.item_id, event.timestamp_s + max(0.0, event.lateness_s))
         if repeat:
@@ -194,6 +200,8 @@ class Intake:
         """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
         arrays, windows = self.windows.state()
         arrays["as_of"] = np.array(self._as_of, np.int64).reshape(-1, 2)
+        if self.teachers is not None:
+            arrays |= self.teachers.state()
         return arrays, {
             "counters": msgspec.to_builtins(self.counters),
             "event_ids": list(self._event_ids),
@@ -208,6 +216,9 @@ class Intake:
         if "windows" in facts:
             self.windows.restore(arrays, facts["windows"])
             self.outcomes.restore(facts["outcomes"])
+        self.teachers = Teachers.from_state(arrays)
+        if not facts and len(self.learner.items):
+            self.teachers = Teachers.of(self.learner)  # initial training leaves none
         known = [tuple(pair) for pair in arrays["as_of"].tolist()] if "as_of" in arrays else []
         # Users of the history have no place in the log.
         self._as_of = known + [(0, 0)] * (len(self.learner.users) - len(known))

@@ -5,19 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from incremental_training.content_learning import ContentLearning, read_catalogue
 from incremental_training.intake import Intake
-from incremental_training.log_positions import Found, LogPositions
+from incremental_training.log_positions import LogPositions
+from incremental_training.new_items import new_items
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
 from incremental_training.trainer import Trainer
+from models.catalogue import Catalogue
 from models.evaluation import PrequentialEvaluator
+from models.item_content import ItemContent
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.snapshot import SnapshotState, SnapshotStore, part_of, positions_of
 from stores.outbox import Outbox
 from stores.ports import (
     ITEMS,
+    NEW,
     Clock,
     EventLog,
     ItemIndexWriter,
@@ -31,6 +37,8 @@ from stores.publication import Publisher
 
 # Between two attempts to reach the log, longer each time.
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+
+Answer = TypeVar("Answer")
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +104,7 @@ def start_trainer(
         for place, offset in positions_of(snapshot.offsets).items()
         if not (republish and place[0] == ITEMS)
     }
-    found = _find_positions(log_positions, known, clock, should_stop)
+    found = _patiently(lambda: log_positions.find(known), clock, should_stop)
     positions = found.positions
     _log.info("epoch %d goes on from snapshot (%d, %d) at %s", epoch, snapshot.epoch, snapshot.seq, positions)
 
@@ -104,8 +112,12 @@ def start_trainer(
     if found.replaced:
         intake.forget_offsets()
         republish = True
+    catalogue = Catalogue(snapshot.records.get("deleted_items", ()))
+    _patiently(lambda: read_catalogue(stores.log, catalogue), clock, should_stop)
+    content = ContentLearning(ItemContent(catalogue), learner, clock=clock, metrics=metrics)
     publisher = Publisher(
         learner,
+        content.content,
         Outbox.of_everything(learner) if republish else Outbox.from_record(snapshot.records.get("outbox", {})),
         users=stores.users,
         items=stores.items,
@@ -113,7 +125,7 @@ def start_trainer(
         epoch=epoch,
         seq=snapshot.seq,
         as_of=intake.as_of,
-        lists=intake.lists,
+        lists=lambda: intake.lists() | {NEW: new_items(learner, catalogue)},
         clock=clock,
         metrics=metrics,
         failpoint=failpoint,
@@ -121,11 +133,12 @@ def start_trainer(
     return Trainer(
         log=stores.log,
         intake=intake,
+        content=content,
         publisher=publisher,
         items=stores.items,
         index=stores.index,
         snapshots=snapshots,
-        reporter=Reporter(intake, publisher, stores.log, clock=clock, metrics=metrics, measured=measured),
+        reporter=Reporter(intake, publisher, catalogue, stores.log, clock=clock, metrics=metrics, measured=measured),
         positions=positions,
         log_positions=log_positions,
         settings=settings,
@@ -161,14 +174,12 @@ def _restore(snapshot: SnapshotState, settings: TrainerSettings, model: ModelSet
     return learner, intake
 
 
-def _find_positions(
-    log_positions: LogPositions, known: Mapping[TopicPartition, int], clock: Clock, should_stop: Callable[[], bool]
-) -> Found:
-    """Wait until the log says where to read on; an error of its own ends the waiting."""
+def _patiently(ask: Callable[[], Answer], clock: Clock, should_stop: Callable[[], bool]) -> Answer:
+    """Return what the log answers, waiting until it does; an error of its own ends the waiting."""
     failures = 0
     while True:
         try:
-            return log_positions.find(known)
+            return ask()
         except StoreUnavailable as error:
             if should_stop():
                 raise

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from incremental_training.index_check import largest_difference
+from incremental_training.index_check import Differences, largest_differences
 from incremental_training.intake import Intake
+from models.catalogue import Catalogue
 from models.evaluation import LIST_LENGTH
 from models.ranking import FEATURES
 from stores.ports import (
@@ -46,6 +47,7 @@ class Reporter:
         self,
         intake: Intake,
         publisher: Publisher,
+        catalogue: Catalogue,
         log: EventLog,
         *,
         clock: Clock,
@@ -54,14 +56,14 @@ class Reporter:
     ) -> None:
         # ``measured`` reads back what ``metrics`` recorded: the trainer has no port of its own that could be asked.
         self._measured = measured
-        self._intake, self._publisher, self._log = intake, publisher, log
+        self._intake, self._publisher, self._catalogue, self._log = intake, publisher, catalogue, log
         self._clock, self._metrics = clock, metrics
         self._snapshot_at_s = clock.monotonic_s()
         self._lag = 0
         self._last_s = clock.monotonic_s()
         self._last_learned = intake.counters.events_learned
         self._per_s = 0.0
-        self._index_difference: float | None = None
+        self._differences: Differences | None = None
         # What was counted before this process began, a snapshot tells; the metrics of this process begin at nothing.
         self._counted, self._counted_growths = self._counts(), self._growths()
         self._counted_lists = {x: (shown, hits) for x, (shown, hits) in intake.outcomes.counts.by_source.items()}
@@ -80,9 +82,12 @@ class Reporter:
     def check_index(self, index: ItemIndexWriter) -> None:
         """Compare scores of the index with the trainer's own; an index that does not answer is not compared."""
         with suppress(StoreUnavailable, ValueError):
-            self._index_difference = largest_difference(self._intake.learner, index, self._intake.scored_users)
-        if self._index_difference is not None:
-            self._metrics.gauge("index_score_difference", self._index_difference)
+            self._differences = largest_differences(
+                self._intake.learner, index, self._intake.scored_users, self._publisher.item_rows
+            )
+        if self._differences is not None:
+            self._metrics.gauge("index_score_difference", self._differences.published)
+            self._metrics.gauge("content_score_difference", self._differences.learned)
 
     def report(self, positions: Mapping[TopicPartition, int]) -> dict[str, Any]:
         """Return counters, sizes and quality by name; JSON-able."""
@@ -128,7 +133,9 @@ class Reporter:
             "segments": evaluator.segments(),
             "not_above_popularity": evaluator.alarm(),
             "merge_weights": dict(zip(FEATURES, map(float, self._intake.learner.merge.weights), strict=True)),
-            "index_score_difference": self._index_difference,
+            "catalogue_items": len(self._catalogue),
+            "index_score_difference": self._differences and self._differences.published,
+            "content_score_difference": self._differences and self._differences.learned,
             "outcomes": msgspec.to_builtins(self._intake.outcomes.counts),
             "outbox": {name: len(rows) for name, rows in vars(self._publisher.outbox).items()},
         }
@@ -155,6 +162,8 @@ class Reporter:
         ):
             metrics.gauge("table_size", size, side=side)
             metrics.gauge("table_capacity", capacity, side=side)
+        metrics.gauge("catalogue_items", figures["catalogue_items"])
+        metrics.gauge("catalogue_bytes", self._catalogue.content_bytes)
         metrics.gauge("lag_events", figures["lag"])
         metrics.gauge("epoch", figures["epoch"])
         metrics.gauge("snapshot_age_seconds", figures["snapshot_age_s"])

@@ -6,11 +6,12 @@ import logging
 import threading
 from collections.abc import Callable
 
+from incremental_training.content_learning import ContentLearning, item_of
 from incremental_training.intake import Intake
 from incremental_training.log_positions import LogPositions, TopicReplaced
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
-from models.items import BadItem, Item, decode_item
+from models.items import BadItem, Item
 from models.snapshot import SnapshotState, SnapshotStore, flatten, offsets_of
 from stores.ports import (
     ITEMS,
@@ -57,6 +58,7 @@ class Trainer:
         *,
         log: EventLog,
         intake: Intake,
+        content: ContentLearning,
         publisher: Publisher,
         items: ItemWriter,
         index: ItemIndexWriter,
@@ -73,7 +75,7 @@ class Trainer:
         self.positions = positions
         self._log_positions = log_positions
         self._log, self._items, self._index, self._snapshots = log, items, index, snapshots
-        self._intake, self._publisher, self._reporter = intake, publisher, reporter
+        self._intake, self._content, self._publisher, self._reporter = intake, content, publisher, reporter
         self._settings, self._fingerprint = settings, fingerprint
         self._clock, self._metrics, self._failpoint = clock, metrics, failpoint
         self._flush_interval_s = settings.flush_interval_ms / 1000
@@ -84,7 +86,10 @@ class Trainer:
         self._write_error: BaseException | None = None
         # Of the events learned and not yet in every store.
         self._oldest_arrival_s: float | None = None
-        self._items_waiting: list[Item] = []
+        # The newest record of each item that the item store has not taken; None deletes.
+        self._items_waiting: dict[str, Item | None] = {}
+        # Of the item records read and not yet in the index.
+        self._oldest_item_s: float | None = None
         # Where the log is read on from while this trainer lives.
         self._read = dict(positions)
         self._letters: list[DeadLetter] = []
@@ -109,8 +114,8 @@ class Trainer:
 
     @property
     def settled(self) -> bool:
-        """Whether every store holds exactly what was learned, and no item record or dead letter waits."""
-        return self._publisher.settled and not (self._items_waiting or self._letters)
+        """Whether every store holds exactly what was learned and predicted, and no item record or dead letter waits."""
+        return self._publisher.settled and self._content.settled and not (self._items_waiting or self._letters)
 
     def cycle(self) -> None:
         """One turn: poll, learn, flush when due, snapshot when due."""
@@ -121,6 +126,7 @@ class Trainer:
         elif self._letters:
             self._keep_letters()
         self._publish_item_records()
+        self._content.step(self._intake.teachers)
         if self._flush_due():
             self._flush(idle=not records)
         if not self._is_writing():
@@ -211,29 +217,43 @@ class Trainer:
 
     def _take_item_records(self, records: list[Record]) -> list[DeadLetter]:
         letters = []
+        changed = []
         for record in records:
             if record.topic != ITEMS:
                 continue
             try:
-                item = decode_item(record.value)
-                self._items_waiting.append(item)
-                self._intake.windows.put_category(item.item_id, item.category)
+                item = item_of(record)
             except BadItem as error:
                 letters.append(
                     DeadLetter(record.topic, record.partition, record.offset, "bad_item", str(error), record.value)
                 )
+                continue
+            item_id = record.key if item is None else item.item_id
+            if item is None:
+                self._content.delete(item_id)
+            else:
+                self._content.put(item)
+            self._intake.windows.put_category(item_id, None if item is None else item.category)
+            self._items_waiting[item_id] = item
+            changed.append(item_id)
+            if self._oldest_item_s is None:
+                self._oldest_item_s = record.arrival_s
+        if changed:
+            self._publisher.items_changed(changed)
         return letters
 
     def _publish_item_records(self) -> None:
-        if self._items_waiting:
+        waiting = self._items_waiting
+        if waiting:
             try:
-                self._items.put_many(self._items_waiting)
+                self._items.put_many([item for item in waiting.values() if item is not None])
+                self._items.delete([item_id for item_id, item in waiting.items() if item is None])
             except StoreUnavailable as error:
-                _log.warning("%d item records wait: %s", len(self._items_waiting), error)
+                _log.warning("%d item records wait: %s", len(waiting), error)
                 self._clock.sleep(self._flush_interval_s)
                 return
-            self._metrics.count("items_consumed", len(self._items_waiting))
-            self._items_waiting.clear()
+            self._metrics.count("items_consumed", len(waiting))
+            waiting.clear()
         if not self._letters:
             self.positions.update({place: offset for place, offset in self._read.items() if place.topic == ITEMS})
 
@@ -251,8 +271,16 @@ class Trainer:
 
     def _flush(self, *, idle: bool) -> None:
         learned = {place.partition: offset for place, offset in self.positions.items() if place.topic == USER_EVENTS}
-        self._publisher.flush(learned, lambda: self._reporter.report(self.positions), idle=idle)
+        self._publisher.flush(
+            learned,
+            lambda: self._reporter.report(self.positions),
+            idle=idle,
+            hold_index=self._content.holds_index,
+        )
         self._flushed_at_s = self._clock.monotonic_s()
+        if self._oldest_item_s is not None and not self._publisher.records_wait:
+            self._metrics.timing("item_freshness_seconds", self._clock.now_s() - self._oldest_item_s)
+            self._oldest_item_s = None
         if self._oldest_arrival_s is not None and self._publisher.published == learned:
             self._metrics.timing("learned_freshness_seconds", self._clock.now_s() - self._oldest_arrival_s)
             self._oldest_arrival_s = None
@@ -297,7 +325,11 @@ class Trainer:
             offsets=offsets_of(self.positions.items()),
             tensors=flatten({part: arrays for part, (arrays, _) in parts.items()}),
             records={part: facts for part, (_, facts) in parts.items()}
-            | {"outbox": self._publisher.outbox.record(), "topic_ids": dict(self._log_positions.ids)},
+            | {
+                "outbox": self._publisher.outbox.record(),
+                "deleted_items": self._content.content.catalogue.deleted,
+                "topic_ids": dict(self._log_positions.ids),
+            },
         )
 
     def _write(self, state: SnapshotState) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.catalogue import Catalogue
+from models.item_content import ItemContent
 from models.items import Item, encode_item
 from models.learner import Learner
 from models.snapshot import SnapshotState, SnapshotStore, flatten, generations
@@ -85,6 +87,8 @@ def publish(
         stores.items.put_many(part)
     publisher = Publisher(
         learner,
+        # Vectors from content are the index's alone, and the trainer's to make.
+        ItemContent(Catalogue()),
         Outbox.of_everything(learner),
         users=stores.users,
         items=stores.items,

@@ -2,11 +2,7 @@
 
 A ridge regression from content to vectors, learned from the items that the stream knows well; the idea is that of
 Gantner et al., "Learning Attribute-to-Feature Mappings for Cold-Start Recommendations", ICDM 2010. ``blend`` hands an
-item over to the stream as evidence comes.
-
-NOT DONE here: nobody calls this while the stream runs. For that, initial training has to learn the map and a timer of
-the trainer to refresh it; the trainer has to know the catalogue, so that ``Learner.add_item`` can start a row from
-``predict`` and publish items without any event; and a snapshot has to hold ``state()``.
+item over to the stream as evidence comes. ``models.item_content`` uses it while the stream runs.
 """
 
 from __future__ import annotations
@@ -27,6 +23,8 @@ Row = tuple[NDArray[np.int64], Floats]
 # Items that teach, most positives first. It bounds memory and time: a dense system of so many equations is solved.
 MOST_TAUGHT = 4000
 _COLUMNS_AT_ONCE = 2048
+# Up to so many items with one word, their pairs are added one by one.
+_FEW_ITEMS = 64
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class ContentSettings:
 
     ``weights``: of a field in the likeness of two items, by name (``title``, ``text``, ``category``, ``price`` or that
     of an attribute); 0 ignores it. ``attribute_weight``: of every field not named. ``ridge``: how little is believed.
-    ``evidence``: positives after which a learned vector is believed as much as a predicted one.
+    ``evidence``: a teacher with so many positives counts half as much as one with all the world's.
     """
 
     weights: Mapping[str, float] = field(default_factory=lambda: {"title": 0.4, "text": 0.8, "category": 1.0})
@@ -44,12 +42,12 @@ class ContentSettings:
     evidence: float = 10.0
 
 
-def blend(learned: Floats, predicted: Floats, positives: NDArray[np.integer[Any]], settings: ContentSettings) -> Floats:
+def blend(learned: Floats, predicted: Floats, positives: NDArray[np.integer[Any]], evidence: float) -> Floats:
     """Return n / (n + evidence) of what was learned from n positives, the rest of what was predicted.
 
     ``learned``, ``predicted``: (items, m). ``positives``: (items,).
     """
-    share = (positives / (positives + settings.evidence)).astype(np.float32)[:, None]
+    share = (positives / (positives + evidence)).astype(np.float32)[:, None]
     return share * learned + (1 - share) * predicted
 
 
@@ -90,21 +88,26 @@ class ContentMap:
         mean = trust @ vectors[teachers] / trust.sum()
         # As many equations as items, not as features. An item that is trusted less has a larger ridge.
         likeness = np.diag(settings.ridge / trust)
-        for _, block in _dense(rows, features.size):
-            likeness += block @ block.T
+        _add_likeness(likeness, rows, features.size)
         dual = np.linalg.solve(likeness, vectors[teachers] - mean).astype(np.float32)
         coefficients = np.zeros((features.size, vectors.shape[1]), np.float32)
-        for start, block in _dense(rows, features.size):
+        for start, block in _dense(rows, np.arange(features.size)):
             coefficients[start : start + block.shape[1]] = block.T @ dual
         return cls(features, coefficients, mean.astype(np.float32))
 
     def predict(self, items: Sequence[Item]) -> Floats:
         """Return what content says about items, (items, m); the mean for an item without known content."""
+        return self.predict_known(items)[0]
+
+    def predict_known(self, items: Sequence[Item]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Return predictions (items, m), and for which items anything of their content is known, (items,)."""
         out = np.tile(self._mean, (len(items), 1))
+        known = np.zeros(len(items), np.bool_)
         for place, item in enumerate(items):
             columns, values = self._features.of(item)
+            known[place] = len(columns) > 0
             out[place] += values @ self._coefficients[columns]
-        return out
+        return out, known
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return (arrays, facts): copies of all that predictions depend on; facts are JSON-able."""
@@ -118,13 +121,38 @@ class ContentMap:
         return cls(features, np.array(arrays["coefficients"], np.float32), np.array(arrays["mean"], np.float32))
 
 
-def _dense(rows: Sequence[Row], size: int) -> Iterator[tuple[int, Floats]]:
-    """Yield (first column, dense block) of sparse rows, some columns at a time."""
+def _add_likeness(likeness: NDArray[np.float64], rows: Sequence[Row], size: int) -> None:
+    """Add the inner products of all pairs of sparse rows, (n, n).
+
+    Most words are in few items: these are added pair by pair, only the others as a dense product.
+    """
+    columns, owners, values = _entries(rows)
+    order = np.argsort(columns, kind="stable")
+    counts = np.bincount(columns, minlength=size)
+    frequent = np.flatnonzero(counts > _FEW_ITEMS)
+    ends = np.cumsum(counts)
+    for column in np.flatnonzero(counts <= _FEW_ITEMS).tolist():
+        entries = order[ends[column] - counts[column] : ends[column]]
+        items, amounts = owners[entries], values[entries]
+        likeness[items[:, None], items] += amounts[:, None] * amounts
+    for _, block in _dense(rows, frequent):
+        likeness += block @ block.T
+
+
+def _entries(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Return (column, owner, value) of every entry of sparse rows."""
     owners = np.repeat(np.arange(len(rows)), [len(columns) for columns, _ in rows])
-    columns = np.concatenate([columns for columns, _ in rows])
-    values = np.concatenate([values for _, values in rows])
-    for start in range(0, size, _COLUMNS_AT_ONCE):
-        inside = (columns >= start) & (columns < start + _COLUMNS_AT_ONCE)
-        block = np.zeros((len(rows), min(_COLUMNS_AT_ONCE, size - start)), np.float32)
-        block[owners[inside], columns[inside] - start] = values[inside]
+    return np.concatenate([columns for columns, _ in rows]), owners, np.concatenate([values for _, values in rows])
+
+
+def _dense(rows: Sequence[Row], chosen: NDArray[np.int64]) -> Iterator[tuple[int, Floats]]:
+    """Yield (place of the first column, dense block) of the chosen columns of sparse rows, some columns at a time."""
+    columns, owners, values = _entries(rows)
+    places = np.full(max(columns.max(initial=-1), chosen.max(initial=-1)) + 1, -1)
+    places[chosen] = np.arange(len(chosen))
+    places = places[columns]
+    for start in range(0, len(chosen), _COLUMNS_AT_ONCE):
+        inside = (places >= start) & (places < start + _COLUMNS_AT_ONCE)
+        block = np.zeros((len(rows), min(_COLUMNS_AT_ONCE, len(chosen) - start)), np.float32)
+        block[owners[inside], places[inside] - start] = values[inside]
         yield start, block

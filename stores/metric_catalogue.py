@@ -67,6 +67,13 @@ _DECLARED = (
     _counter("events_lost", "events", TRAINER, "Events gone from the log before they were learned (--on-gap=skip)."),
     _counter("late_events", "events", TRAINER, "Events much older than their arrival; counted among the others too."),
     _counter("future_events", "events", TRAINER, "Events ahead of the clock; counted among the others too."),
+    _timing("item_freshness_seconds", TRAINER, "From an item record's acceptance until the index holds its vector."),
+    _timing(
+        "content_seconds", TRAINER, "Learning the map from content to vectors and predicting with it, in a thread."
+    ),
+    _counter("content_failures", "failures", TRAINER, "Maps from content that could not be learned."),
+    _gauge("catalogue_items", "items", TRAINER, "Items whose records are held in memory."),
+    _gauge("catalogue_bytes", "bytes", TRAINER, "Contents of these items."),
     _counter("items_consumed", "records", TRAINER, "Records taken from topic items."),
     # What people do and want, for the product owner's board; see incremental_training/demand.py.
     _counter(
@@ -100,6 +107,9 @@ _DECLARED = (
     _gauge("events_scored", "events", TRAINER, "Events behind the quality figures.", "window"),
     _gauge("served_below_popularity", "bool", TRAINER, "1 while the served order does not beat decayed popularity."),
     _gauge("index_score_difference", "score", TRAINER, "Largest difference of a sampled score, index against trainer."),
+    _gauge(
+        "content_score_difference", "score", TRAINER, "Largest difference of a sampled score, with content and without."
+    ),
     _gauge("merge_weight", "weight", TRAINER, "Learned merge weight of a feature.", "feature"),
     # What became of the lists that were served to known users: a hit is a positive within half an hour.
     _gauge("served_hit_rate", "ratio", TRAINER, "Share of served lists with a hit, by source.", "source"),

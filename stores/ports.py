@@ -26,6 +26,8 @@ RECOMMENDATIONS_SERVED = "recommendations_served"
 
 # The name of the popular list that serving falls back to.
 POPULAR = "popular"
+# Items that few have had yet, which serving gives a small share of its places.
+NEW = "new"
 # Popular lists of a time window are named ``popular:day`` and ``trending:hour``, those of a category
 # ``popular:day:Comedy`` (``popular_name``).
 WINDOWS = ("hour", "day", "week")

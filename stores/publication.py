@@ -8,13 +8,14 @@ acknowledged stays in the outbox.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from models.item_content import ItemContent
 from models.learner import Learner
 from stores.index_publication import IndexPublication
 from stores.outbox import Outbox, acknowledge
@@ -23,6 +24,7 @@ from stores.ports import (
     Clock,
     Gap,
     ItemIndexWriter,
+    ItemRows,
     ItemWriter,
     Metrics,
     ServingState,
@@ -74,12 +76,13 @@ class Publisher:
     """Carries an outbox to the stores, under one epoch; without an index, to the others.
 
     ``as_of`` tells, per user row, the learned offset per partition; ``lists`` the popular lists beside the one of the
-    model, by name, as they are now.
+    model, by name, as they are now; ``content`` what is known of items beside events.
     """
 
     def __init__(
         self,
         learner: Learner,
+        content: ItemContent,
         outbox: Outbox,
         *,
         users: UserWriter,
@@ -96,7 +99,7 @@ class Publisher:
         self.outbox = outbox
         self.epoch = epoch
         self.seq = seq
-        self._learner = learner
+        self._learner, self._content = learner, content
         self._users, self._items = users, items
         self._as_of = as_of
         self._lists = lists
@@ -104,10 +107,14 @@ class Publisher:
         self._metrics = metrics
         self._failpoint = failpoint
         self._stores = {name: _Store(name) for name in ("users", "items", "index")}
-        self._index = None if index is None else IndexPublication(learner, outbox, index, epoch=epoch, clock=clock)
+        self._index = (
+            None if index is None else IndexPublication(learner, content, outbox, index, epoch=epoch, clock=clock)
+        )
         self._edges_published: dict[int, int] = {}
         self._recent_users_published: dict[int, list[int]] = {}
         self._lists_published: dict[str, Entries] = {}
+        # Rows that were deleted when their edges were last looked at.
+        self._deleted_rows: set[int] = set()
         self._settle_from = 0
         self._unsettled = True
         self._last_slow_s = self._changed_at_s = -np.inf
@@ -130,14 +137,39 @@ class Publisher:
         for user in users:
             box.edges.update(dict.fromkeys(self._learner.recent(user, EDGES_PER_USER).tolist()))
         if positives or users or users_seen:
-            self._unsettled = True
-            self._settle_from = 0
-            self._changed_at_s = self._clock.monotonic_s()
+            self._unsettle()
+
+    def items_changed(self, item_ids: Iterable[str]) -> None:
+        """Take note of items whose records came or went: edges do not lead to deleted ones. Safe to repeat."""
+        for item_id in item_ids:
+            row = self._learner.items.row(item_id)
+            if row is not None and self._content.catalogue.is_deleted(item_id) != (row in self._deleted_rows):
+                # Those that it leads to mostly lead back; what else does is found when everything is made exact.
+                self.outbox.edges.update(dict.fromkeys([row, *self._learner.neighbours(row)[0].tolist()]))
+                self._edges_published.pop(row, None)
+                self._recent_users_published.pop(row, None)
+                self._deleted_rows ^= {row}
+        self._unsettle()
+
+    def _unsettle(self) -> None:
+        self._unsettled = True
+        self._settle_from = 0
+        self._changed_at_s = self._clock.monotonic_s()
 
     @property
     def urgent(self) -> bool:
         """Whether something waits that belongs into the very next flush."""
-        return bool(self.outbox.users or self.outbox.items or (self._index is not None and self._index.lacks_rows))
+        return bool(self.outbox.users or self.outbox.items or (self._index is not None and self._index.urgent))
+
+    def item_rows(self, item_ids: Sequence[str]) -> ItemRows:
+        """Return what the index is given of these items now. There must be an index."""
+        assert self._index is not None
+        return self._index.item_rows(item_ids)
+
+    @property
+    def records_wait(self) -> bool:
+        """Whether there are item records that the index does not hold."""
+        return self._index is not None and not (self._index.stands and not self._content.changed)
 
     @property
     def settled(self) -> bool:
@@ -148,12 +180,20 @@ class Publisher:
 
     # --- the flush --------------------------------------------------------------------------------------------------
 
-    def flush(self, offsets: Mapping[int, int], report: Callable[[], Mapping[str, Any]], *, idle: bool) -> None:
+    def flush(
+        self,
+        offsets: Mapping[int, int],
+        report: Callable[[], Mapping[str, Any]],
+        *,
+        idle: bool,
+        hold_index: bool = False,
+    ) -> None:
         """Publish: users and positive items at once, the rest coalesced and budgeted; then the serving state.
 
         ``offsets``: NEXT offset per partition of ``user_events`` up to which the learner has learned. ``report`` makes
-        the figures of the serving state. ``idle``: nothing is left to learn, so nothing need be held back. A store that
-        fails is left alone for a while and keeps its rows in the outbox. Raises ``StaleEpoch``.
+        the figures of the serving state. ``idle``: nothing is left to learn, so nothing need be held back.
+        ``hold_index``: an index that holds a table of before keeps it for now. A store that fails is left alone for a
+        while and keeps its rows in the outbox. Raises ``StaleEpoch``.
         """
         started_s = self._clock.monotonic_s()
         self.seq += 1
@@ -161,7 +201,9 @@ class Publisher:
         slow = settling or started_s - self._last_slow_s >= SLOW_S
         users_done = self._attempt("users", self._publish_users)
         self._failpoint("users_published")
-        index_done = self._index is None or self._attempt("index", lambda: self._publish_items(slow, idle))
+        index_done = self._index is None or (
+            self._attempt("index", lambda: self._publish_items(slow, idle, hold_index)) and self._index.stands
+        )
         self._failpoint("index_published")
         if slow:
             self._last_slow_s = started_s
@@ -216,18 +258,21 @@ class Publisher:
             version=version,
         )
 
-    def _publish_items(self, slow: bool, idle: bool) -> None:
+    def _publish_items(self, slow: bool, idle: bool, hold: bool) -> None:
         assert self._index is not None
-        self.seq = self._index.publish(self.seq, slow=slow, idle=idle)
+        self.seq = self._index.publish(self.seq, slow=slow, idle=idle, hold=hold)
 
     # --- the item store ---------------------------------------------------------------------------------------------
 
     def _publish_lists_and_edges(self, settling: bool) -> None:
         learner, version = self._learner, version_of(self.epoch, self.seq)
         fast = learner.popularity_columns()[:, 0]
-        best = np.lexsort((np.arange(len(fast)), -fast))[:POPULAR_LIMIT].tolist()
-        popular = [(learner.items.id(row), float(fast[row])) for row in best]
-        changed = {x: entries for x, entries in self._lists().items() if self._lists_published.get(x) != entries}
+        most = POPULAR_LIMIT + self._content.catalogue.deletions
+        best = np.lexsort((np.arange(len(fast)), -fast))[:most].tolist()
+        kept = [row for row in best if not self._is_deleted(row)][:POPULAR_LIMIT]
+        popular = [(learner.items.id(row), float(fast[row])) for row in kept]
+        lists = {name: self._without_deleted(entries) for name, entries in self._lists().items()}
+        changed = {x: entries for x, entries in lists.items() if self._lists_published.get(x) != entries}
         self._items.put_popular({POPULAR: popular} | changed, version)
         self._lists_published |= changed
         self._publish_edges(list(islice(self.outbox.edges, EDGES_AT_ONCE)), version)
@@ -244,11 +289,16 @@ class Publisher:
 
     def _publish_edges(self, rows: list[int], version: int) -> None:
         edges, digests = {}, {}
-        users = {row: found for row in rows if (found := self._changed_recent_users(row)) is not None}
-        for row in rows:
+        kept_rows = [row for row in rows if not self._is_deleted(row)]
+        users = {row: found for row in kept_rows if (found := self._changed_recent_users(row)) is not None}
+        for row in kept_rows:
             targets, weights = self._learner.neighbours(row)
+            if not len(targets):
+                continue
+            kept = [place for place, target in enumerate(targets.tolist()) if not self._is_deleted(target)]
+            targets, weights = targets[kept], weights[kept]
             digest = hash((targets.tobytes(), weights.tobytes()))
-            if self._edges_published.get(row) != digest and len(targets):
+            if self._edges_published.get(row) != digest:
                 digests[row] = digest
                 ids = [self._learner.items.id(target) for target in targets.tolist()]
                 edges[self._learner.items.id(row)] = list(zip(ids, weights.tolist(), strict=True))
@@ -265,6 +315,13 @@ class Publisher:
         """Return an item's recent users when they are others than were published."""
         users = self._learner.recent_users.of(row)
         return users if users != self._recent_users_published.get(row, []) else None
+
+    def _without_deleted(self, entries: Entries) -> Entries:
+        catalogue = self._content.catalogue
+        return [entry for entry in entries if not catalogue.is_deleted(entry[0])] if catalogue.deletions else entries
+
+    def _is_deleted(self, row: int) -> bool:
+        return self._content.catalogue.is_deleted(self._learner.items.id(row))
 
     def _publish_state(self, learned: Mapping[int, int], report: Mapping[str, Any]) -> None:
         settings = self._learner.settings

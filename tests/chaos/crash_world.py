@@ -28,6 +28,7 @@ from stores.adapters import open_event_log, open_item_reader, open_item_writer, 
 from stores.clock import SystemClock
 from stores.ports import (
     ITEMS,
+    NEW,
     POPULAR,
     RECOMMENDATIONS_SERVED,
     USER_EVENTS,
@@ -42,6 +43,7 @@ from stores.recording_metrics import RecordingMetrics
 
 FASTER = 50.0
 LISTS = (
+    NEW,
     POPULAR,
     *(
         popular_name(order, window, category)
@@ -115,6 +117,25 @@ def some_events(count: int, seed: int) -> list[Entry]:
     return entries
 
 
+def some_items(count: int) -> list[Entry]:
+    """Return item records with everything in them: items of events, some hidden, items that nobody has had, changes,
+    deletions of both kinds, and one that was deleted and came back.
+    """
+    items = [
+        Item(f"i{n}", title=f"{_WORDS[n % 4]} {_WORDS[n % 5]}", category=f"c{n % 3}", available=n % 7 != 0)
+        for n in range(count)
+    ]
+    items += [Item(f"new{n}", title=_WORDS[n % 5], category=f"c{n % 4}") for n in range(count // 2)]
+    records = [Entry(item.item_id, encode_item(item)) for item in items]
+    deleted = [Entry(item_id, b"") for item_id in ("i1", "i2", "i29", "new1", "new2", "never")]
+    changed = [Item("i2", title="gone and back"), Item("i3", category="c0"), Item("new2"), Item("new3", title="?")]
+    changed += [Item("new4", title=_WORDS[0], available=False), Item("new5", category="c1", price=3.0)]
+    return records + deleted + [Entry(item.item_id, encode_item(item)) for item in changed] if count else []
+
+
+_WORDS = ("ship", "horse", "moon", "garden", "letter")
+
+
 class CrashWorld:
     """The lasting part of a deployment below one folder."""
 
@@ -139,9 +160,8 @@ class CrashWorld:
         """Put events, and so many item records, into the log."""
         log = open_event_log(self.settings.events_url)
         log.append(USER_EVENTS, events)
-        records = [Item(f"i{n}", title=f"Item {n}", category=f"c{n % 3}", available=n % 7 != 0) for n in range(items)]
-        if records:
-            log.append(ITEMS, [Entry(item.item_id, encode_item(item)) for item in records])
+        if records := some_items(items):
+            log.append(ITEMS, records)
         log.close()
 
     def start(
@@ -207,11 +227,13 @@ class CrashWorld:
             "records": snapshot.records,
             "offsets": snapshot.offsets,
             "letters": sorted(letters, key=lambda letter: letter.offset),
-            "index": self._index_columns(items),
+            "index": self._index_columns(),
             **asyncio.run(self._stored(users, items)),
         }
 
-    def _index_columns(self, items: list[str]) -> dict[str, bytes]:
+    def _index_columns(self) -> dict[str, Any]:
+        table = self.index.table
+        items = sorted(table.item_ids(np.flatnonzero(table.alive)))
         # The score of a unit vector is one column, bit by bit; a context embedding shows when it is folded into zero.
         columns = np.eye(MODEL.dimension + 3, dtype=np.float32)
         queries = [Query(vector=column, k=1, also=items) for column in columns]
@@ -224,6 +246,7 @@ class CrashWorld:
             ]
         )
         return {
+            "items": items,
             "columns": b"".join(candidates.also_scores.tobytes() for candidates in found),
             "contexts": b"".join(candidates.also_scores.tobytes() for candidates in folded),
         }
@@ -241,7 +264,7 @@ class CrashWorld:
             assert serving is not None
             return {
                 "users": documents,
-                "items": await item_reader.get_many([f"i{n}" for n in range(1000)]),
+                "items": await item_reader.get_many([f"{kind}{n}" for kind in ("i", "new") for n in range(1000)]),
                 "neighbours": await item_reader.neighbours(items),
                 "popular": {name: await item_reader.popular(name, 1000) for name in LISTS},
                 "recent_users": await item_reader.recent_users(items),

@@ -31,6 +31,18 @@ def uncrashed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert all(counters[name] for name in counters if name not in ("late", "future")), counters
     assert contents["records"]["learner"]["item_growths"] == 0
     assert contents["records"]["evaluator"]["scored"] > 10
+    # What nobody has had is found by its content; what was deleted is not found, whoever had it.
+    found = set(contents["index"]["items"])
+    assert "intake.teachers_rows" in contents["tensors"] and {"new0", "new5", "i2"} <= found
+    assert (
+        found.isdisjoint({"i1", "i29", "new1", "new2", "new3", "new4"})
+        and "i1" in contents["records"]["learner"]["item_ids"]
+    )
+    assert contents["records"]["deleted_items"] == ["i1", "i29", "never", "new1"]
+    assert {"new0", "new2"} <= {item_id for item_id, _ in contents["popular"]["new"]}
+    assert not any(
+        "i1" in dict(entries) for entries in [*contents["popular"].values(), *contents["neighbours"].values()]
+    )
     assert all(contents["popular"].values()) and contents["recent_users"]
     return contents
 

@@ -66,7 +66,7 @@ def _contents(folder: Path, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("took_effect", [False, True])
 def test_an_index_that_fails_for_a_while_ends_up_exact(tmp_path: Path, took_effect: bool) -> None:
     index = FailingItemIndex()
-    index.fail_writes, index.took_effect = 3, took_effect
+    index.fail_writes, index.took_effect = 2, took_effect
     failed = _contents(tmp_path / "failed", index=index)
     assert index.fail_writes == 0
     untroubled = _contents(tmp_path / "untroubled")

@@ -158,12 +158,12 @@ def test_a_number_of_any_size_in_a_record_is_taken():
 @given(st.integers(0, 10**9), st.floats(-10, 10), st.floats(-10, 10))
 def test_the_stream_takes_over_as_evidence_comes(positives, from_stream, from_content):
     learned_part, predicted = np.array([[from_stream]], np.float32), np.array([[from_content]], np.float32)
-    blended = blend(learned_part, predicted, np.array([positives]), SETTINGS)
+    blended = blend(learned_part, predicted, np.array([positives]), 3.0)
     assert blended.dtype == np.float32
-    share = positives / (positives + SETTINGS.evidence)
+    share = positives / (positives + 3.0)
     assert blended[0, 0] == pytest.approx(share * from_stream + (1 - share) * from_content, abs=1e-4)
 
 
 def test_the_two_ends_of_the_blend():
     one, other = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32)
-    assert blend(one, other, np.array([0, 10]), ContentSettings(evidence=10.0)).tolist() == [[0.0] * 3, [0.5] * 3]
+    assert blend(one, other, np.array([0, 10]), 10.0).tolist() == [[0.0] * 3, [0.5] * 3]
