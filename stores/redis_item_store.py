@@ -254,6 +254,8 @@ def _server_and_prefix(url: str) -> tuple[str, str]:
     """Take our own ``prefix`` out of a URL; the rest is the driver's. Raises ``ValueError``."""
     server, _, query = url.partition("?")
     options = dict(parse_qsl(query, strict_parsing=bool(query)))
+    if ours := sorted(_options(0.0).keys() & options.keys()):
+        raise ValueError(f"{', '.join(ours)}: not for the URL to say, time-outs are settings")
     prefix = options.pop("prefix", DEFAULT_PREFIX)
     return (f"{server}?{urlencode(options)}" if options else server), prefix
 

@@ -122,7 +122,7 @@ def test_the_trainer_learns_within_its_deadline_that_nobody_answers(url: str, ca
 
 
 def test_a_url_that_cannot_be_read_is_refused_at_once():
-    for bad in ("redis://host:port/0", "redis://host/0?prefix"):
+    for bad in ("redis://host:port/0", "redis://host/0?prefix", "redis://host/0?socket_timeout=60"):
         with pytest.raises(ValueError):
             open_item_writer(bad)
         with pytest.raises(ValueError):
