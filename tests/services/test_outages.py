@@ -13,12 +13,14 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.graphite import Carbon, GraphiteWeb
 from services.kafka import Kafka
 from services.local_process import LocalProcess
+from services.mongo import Mongo
 from services.redis import RedisServer
 from services.server import HOST, CannotInstall, Server, cache_folder
 from services.statsd import Statsd
@@ -145,9 +147,18 @@ def _through_outages(
     finally:
         world.loop.stop()
     undisturbed = world.undisturbed(records)
-    different = [part for part in undisturbed if contents[part] != undisturbed[part]]
+    different = list(_differences(contents, undisturbed, ""))
     assert not different, f"not as if nothing had happened: {different}"
     return _ledger(name, outage_s, back_after_s, len(load.accepted), ids, counted, load.answers)
+
+
+def _differences(found: Any, expected: Any, path: str) -> Iterator[str]:
+    """Yield where two contents differ, and how, shortened."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in found.keys() | expected.keys():
+            yield from _differences(found.get(key), expected.get(key), f"{path}/{key}")
+    elif found != expected:
+        yield f"{path}: {str(found)[:200]} instead of {str(expected)[:200]}"
 
 
 def _ledger(
@@ -187,6 +198,7 @@ def _own_servers() -> list[Server]:
     carbon = Carbon(_free_port())
     return [
         Kafka(_free_port()),
+        Mongo(_free_port()),
         RedisServer(_free_port()),
         carbon,
         GraphiteWeb(_free_port(), carbon),
