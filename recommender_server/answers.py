@@ -12,7 +12,7 @@ from models.items import Item
 
 _encoder = msgspec.json.Encoder()
 
-Source = Literal["personal", "neighbours", "similar", "popular", "last_known_popular"]
+Source = Literal["personal", "neighbours", "similar", "popular", "last_known_popular", "pinned"]
 
 
 Why = Literal["given", "hidden", "excluded", "shown_before", "seen", "unavailable", "filtered"]
@@ -23,7 +23,7 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``of``: ``context`` (what the model expects after an item), ``transitions`` (what others went on to), ``embedding``
     (the user's learned taste), ``bias`` and ``popularity_fast``, ``popularity_slow`` (the item's own); ``similarity``
-    and ``popularity`` where these are the whole score.
+    and ``popularity`` where these are the whole score; ``boost``, what rules add.
     """
 
     of: Literal[
@@ -35,6 +35,7 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True):
         "popularity_slow",
         "similarity",
         "popularity",
+        "boost",
     ]
     value: float
     item_id: str | None = None
@@ -68,12 +69,13 @@ class RecommendedItem(msgspec.Struct, frozen=True):
 
 
 class Pick(NamedTuple):
-    """An item chosen for a list, before its metadata is put beside it."""
+    """An item chosen for a list, without its metadata. ``boost``: the part of its score that rules added."""
 
     item_id: str
     score: float
     reason: str
     source: Source
+    boost: float = 0.0
     parts: list[Part] | msgspec.UnsetType = msgspec.UNSET
 
 

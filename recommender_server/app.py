@@ -37,6 +37,7 @@ from recommender_server.ranking_given import GivenRanker
 from recommender_server.recommendations_resource import RecommendationsResource
 from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds
+from recommender_server.rules_resource import RulesResource
 from recommender_server.served_log import ServedLog
 from recommender_server.settings import RecommenderSettings
 from recommender_server.similar_resource import SimilarResource
@@ -80,6 +81,9 @@ def create_app(
     app.add_route("/v1/recommendations", RecommendationsResource(recommender, served, bounds, deadline))
     app.add_route("/v1/recommendations:batch", BatchResource(recommender, served, bounds, deadline))
     app.add_route("/v1/rank", RankResource(ranker, bounds, deadline))
+    stored_rules = RulesResource(dependencies, bounds, deadline)
+    app.add_route("/v1/rules", stored_rules, suffix="all")
+    app.add_route("/v1/rules/{name}", stored_rules)
     app.add_route("/v1/events", EventsResource(ingest, bounds, deadline))
     add_data_routes(app, dependencies, ingest, bounds, deadline)
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))

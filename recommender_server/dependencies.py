@@ -34,6 +34,7 @@ from stores.ports import (
 # The trainer publishes its state about once a second and popular lists likewise.
 SERVING_STATE_MAX_AGE_S = 0.2
 POPULAR_MAX_AGE_S = 1.0
+RULES_MAX_AGE_S = 1.0
 POPULAR_LIMIT = 1000
 
 Answer = TypeVar("Answer")
@@ -84,6 +85,7 @@ class Dependencies:
         # 2,000 candidates are the longest list: together they stay below what the index takes at once.
         self._vectors = Coalescer(self._read_vectors, max_batch=5)
         self._serving_state = LastKnown(self._read_serving_state, SERVING_STATE_MAX_AGE_S, collaborators.clock)
+        self._rules = LastKnown(self._read_rules, RULES_MAX_AGE_S, collaborators.clock)
         self._popular: dict[str, LastKnown[list[tuple[str, float]]]] = {}
 
     # --- looking things up: one call as it is asked, shared with nobody -----------------------------------------------
@@ -140,6 +142,17 @@ class Dependencies:
         """Write items through to the store that answers are made from."""
         await self._item_writes.call(lambda: self._outside.items.put_many(items))
 
+    async def rules(self, deadline: Deadline, max_age_s: float | None = None) -> dict[str, bytes]:
+        """Return the stored rules by name, at most a second old; the last known ones when the store is down."""
+        try:
+            return (await self._rules.get(deadline.remaining_s(), max_age_s)).value
+        except StoreUnavailable as error:
+            raise DependencyUnavailable("items", str(error)) from error
+
+    async def put_rule(self, name: str, rule: bytes | None) -> None:
+        """Store a rule, or remove it (``None``). Safe to repeat."""
+        await self._item_writes.call(lambda: self._outside.items.put_rule(name, rule))
+
     async def popular(self, name: str, deadline: Deadline) -> Known[list[tuple[str, float]]]:
         """Return a popular list, at most a second old; the last known one, unconfirmed, when the store is down."""
         if name not in self._popular:
@@ -173,6 +186,9 @@ class Dependencies:
         if not entries:  # a store that was emptied must not empty what is last known too
             raise StoreUnavailable(f"there is no list {name!r} yet")
         return entries
+
+    async def _read_rules(self) -> dict[str, bytes]:
+        return await self._items.call(self._outside.items.rules)
 
     async def _read_serving_state(self) -> ServingState:
         state = await self._items.call(self._outside.items.serving_state)

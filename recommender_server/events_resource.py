@@ -9,8 +9,9 @@ import msgspec
 
 from recommender_server.answers import Accepted, answer
 from recommender_server.degradation import NewDeadline
+from recommender_server.field_types import Id
 from recommender_server.ingesting import Ingest
-from recommender_server.parameters import BODY_PROBLEMS, Id
+from recommender_server.parameters import BODY_PROBLEMS
 from recommender_server.problems import Problem
 from recommender_server.requests import Bounds, query_parameters, read_json, refuse_batch_size
 from stores.openapi import Operation

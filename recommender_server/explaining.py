@@ -20,6 +20,7 @@ from recommender_server.candidates import CandidateSources, Seeking, folded_embe
 from recommender_server.catalogue_view import Scored
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
+from recommender_server.rules import PINNED_REASON
 from stores.ports import POPULAR, Query, ServingState
 
 # So many of the best candidates beyond the list are looked at to say what was left out.
@@ -54,8 +55,11 @@ class Explainer:
                 continue
             for pick in of_source:
                 own = parts[pick.item_id]
-                reason = reason_of(own, seeking.catalogue.name) if source == "personal" else pick.reason
-                explained.append(Pick(pick.item_id, math.fsum(part.value for part in own), reason, source, own))
+                own_reason = source == "personal" and pick.reason != PINNED_REASON
+                reason = reason_of(own, seeking.catalogue.name) if own_reason else pick.reason
+                own += [Part("boost", pick.boost)] if pick.boost else []
+                score = math.fsum(part.value for part in own)
+                explained.append(pick._replace(score=score, reason=reason, parts=own))
         return explained
 
     async def _parts(
@@ -72,8 +76,10 @@ class Explainer:
             weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)
             return {pick.item_id: _transition_parts(pick.item_id, seeking, weights) for pick in picks}
         if source == "similar":
-            return {pick.item_id: [Part("similarity", pick.score, page_item_id)] for pick in picks}
-        return {pick.item_id: [Part("popularity", pick.score)] for pick in picks}
+            return {pick.item_id: [Part("similarity", pick.score - pick.boost, page_item_id)] for pick in picks}
+        if source == "pinned":
+            return {pick.item_id: [] for pick in picks}
+        return {pick.item_id: [Part("popularity", pick.score - pick.boost)] for pick in picks}
 
     async def _personal(self, item_ids: list[str], seeking: Seeking, state: ServingState) -> dict[str, list[Part]]:
         weights, d = state.merge_weights, state.dimension

@@ -15,6 +15,7 @@ from recommender_server import (
     popular_resource,
     rank_resource,
     recommendations_resource,
+    rules_resource,
     similar_resource,
 )
 from recommender_server.answers import answer
@@ -27,6 +28,7 @@ OPERATIONS = (
     *recommendations_resource.OPERATIONS,
     *batch_resource.OPERATIONS,
     *rank_resource.OPERATIONS,
+    *rules_resource.OPERATIONS,
     *events_resource.OPERATIONS,
     *data_routes.OPERATIONS,
     *similar_resource.OPERATIONS,

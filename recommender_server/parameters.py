@@ -6,18 +6,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from models.events import MAX_ID_BYTES
 from recommender_server.cursor import MAX_CURSOR
-from recommender_server.filter_expression import MAX_LENGTH
+from recommender_server.field_types import Count, FilterText, Id, Ids, ReceiptText, RuleName
 from recommender_server.recommendation_request import MAX_CATEGORY
-from recommender_server.requests import MAX_LISTED
+from recommender_server.rules import MAX_RULES_AT_ONCE, Rule
 from stores.openapi import Parameter
-
-# Control characters are refused in ids. The schema counts characters, the reader bytes.
-Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Ids = Annotated[list[Id], Meta(max_length=MAX_LISTED)]
-Count = Annotated[int, Meta(ge=1)]
-ReceiptText = Annotated[str, Meta(max_length=40, pattern=r"^[0-9]+:[0-9]+$")]
 
 USER_ID = Parameter("user_id", Id, "A user.", example="ada")
 ITEM_ID = Parameter("item_id", Id, "An item.", example="casablanca")
@@ -35,8 +28,7 @@ EXPLAIN_PARTS = Parameter(
     "explain", Literal["none", "basic"], "`basic`: every score with the parts it is the sum of.", default="none"
 )
 
-# What every request for recommendations may say.
-MEMBERS = (
+_MEMBERS = (
     USER_ID,
     ITEM_ID,
     FAVOURITES,
@@ -45,7 +37,7 @@ MEMBERS = (
     Parameter("category", Annotated[str, Meta(min_length=1, max_length=MAX_CATEGORY)], "Items of this category only."),
     Parameter(
         "filter",
-        Annotated[str, Meta(max_length=MAX_LENGTH)],
+        FilterText,
         "Items that this expression lets pass: = != < <= > >=, in (…), in a..b, and, or, not, parentheses, over title,"
         " category, price, available and attributes.NAME.",
         example="price < 20 and not category = 'horror'",
@@ -71,7 +63,24 @@ MEMBERS = (
         "`next` of the page before: the list goes on without repeating an item.",
     ),
 )
-RECOMMENDATION_PROBLEMS = ("bad-filter", "bad-cursor", "starting")
+# What every request for recommendations may say, in a query and in a body.
+QUERY_MEMBERS = (
+    *_MEMBERS,
+    Parameter(
+        "rules",
+        Annotated[list[RuleName], Meta(max_length=MAX_RULES_AT_ONCE)],
+        "Names of rules to lay over the order: stored ones, or `item-page`.",
+    ),
+)
+MEMBERS = (
+    *_MEMBERS,
+    Parameter(
+        "rules",
+        Annotated[list[RuleName | Rule], Meta(max_length=MAX_RULES_AT_ONCE)],
+        "Rules to lay over the order: names of stored ones, `item-page`, or rules themselves.",
+    ),
+)
+RECOMMENDATION_PROBLEMS = ("bad-filter", "bad-cursor", "bad-rule", "starting")
 
 # What can go wrong with any query, and with any JSON body.
 QUERY_PROBLEMS = ("bad-parameter", "unknown-parameter", "too-many-requests-at-once")

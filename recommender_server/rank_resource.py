@@ -6,7 +6,8 @@ import falcon.asgi
 
 from recommender_server.answers import Ranking, answer
 from recommender_server.degradation import NewDeadline
-from recommender_server.parameters import AFTER, BODY_PROBLEMS, EXPLAIN_PARTS, FAVOURITES, ITEM_ID, LEVEL, USER_ID, Ids
+from recommender_server.field_types import Ids
+from recommender_server.parameters import AFTER, BODY_PROBLEMS, EXPLAIN_PARTS, FAVOURITES, ITEM_ID, LEVEL, USER_ID
 from recommender_server.problems import Problem, bad_parameter
 from recommender_server.ranking_given import GivenRanker
 from recommender_server.recommendation_request import from_members

@@ -23,12 +23,13 @@ from recommender_server.requests import (
     share,
     short_text,
 )
+from recommender_server.rules import Rule, rules_of
 from recommender_server.user_view import UserView
 from stores.ports import Receipt
 
 MAX_CATEGORY = 256
-# Members that are lists of ids; in a query they are repeated.
-LISTS = ("item_ids", "exclude")
+# Members that are lists; in a query they are repeated.
+LISTS = ("item_ids", "exclude", "rules")
 
 Level = Literal["history", "learned"]
 Seen = Literal["hide", "allow"]
@@ -54,6 +55,7 @@ class RecommendationRequest(msgspec.Struct, frozen=True):
     shown: frozenset[str] = frozenset()
     diversity: float = 0.0
     explain: Explain = "none"
+    rules: tuple[str | Rule, ...] = ()
 
 
 def given_items(request: RecommendationRequest) -> list[str]:
@@ -98,6 +100,7 @@ def _read(members: Mapping[str, Any], bounds: Bounds) -> RecommendationRequest:
         filter=_filter(members) if "filter" in members or "category" in members else None,
         shown=_shown(members["cursor"]) if "cursor" in members else frozenset(),
         diversity=share("diversity", members["diversity"]) if "diversity" in members else 0.0,
+        rules=rules_of(members["rules"]) if "rules" in members else (),
         explain=one_of("explain", members.get("explain", "none"), ("none", "basic", "full")),  # type: ignore[arg-type]
     )
 

@@ -6,7 +6,7 @@ import falcon.asgi
 
 from recommender_server.answers import Recommendations, answer
 from recommender_server.degradation import NewDeadline
-from recommender_server.parameters import BODY_PROBLEMS, MEMBERS, QUERY_PROBLEMS, RECOMMENDATION_PROBLEMS
+from recommender_server.parameters import BODY_PROBLEMS, MEMBERS, QUERY_MEMBERS, QUERY_PROBLEMS, RECOMMENDATION_PROBLEMS
 from recommender_server.recommendation_request import RecommendationRequest, from_body, from_query
 from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds, query_parameters, read_json
@@ -18,7 +18,7 @@ GET = Operation(
     "/v1/recommendations",
     "Recommend to a user, beside an item, or from favourites; ids in lists are repeated: exclude=a&exclude=b.",
     Recommendations,
-    parameters=MEMBERS,
+    parameters=QUERY_MEMBERS,
     problems=(*QUERY_PROBLEMS, *RECOMMENDATION_PROBLEMS),
 )
 POST = Operation(

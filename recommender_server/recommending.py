@@ -44,6 +44,7 @@ class Recommender:
         missing = set[str]()
         state = await self._current.published(deadline)
         view, stale = await self._current.user(request, missing)
+        asked = await self._arranger.rules(request, deadline, missing) if request.rules else ()
         accepts = request.filter.accepts if request.filter else None
         catalogue = CatalogueView(self._dependencies, deadline, missing, accepts)
         blocked = _blocked(request, view)
@@ -59,7 +60,7 @@ class Recommender:
             steps = ["popular", "personal"]
         source, picks = await self._fill(steps, seeking, request.item_id, state)
         if length > request.k:
-            picks = await self._arranger.arrange(picks, request, seeking)
+            picks = await self._arranger.arrange(picks, request, asked, seeking)
         left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
         if request.explain != "none":
             picks = await self._explainer.take_apart(picks, seeking, state, request.item_id)

@@ -165,6 +165,18 @@ class MemoryItems(Weather):
         self.edges: dict[str, list[tuple[str, float]]] = {}
         self.visitors: dict[str, list[str]] = {}
         self.state: ServingState | None = None
+        self.stored_rules: dict[str, bytes] = {}
+
+    async def rules(self) -> dict[str, bytes]:
+        await self.pass_through("rules")
+        return dict(self.stored_rules)
+
+    async def put_rule(self, name: str, rule: bytes | None) -> None:
+        await self.pass_through("put_rule")
+        if rule is None:
+            self.stored_rules.pop(name, None)
+        else:
+            self.stored_rules[name] = rule
 
     async def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
         await self.pass_through("get_many")
