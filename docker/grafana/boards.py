@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from docker.grafana.panels import Board, Panel
-from docker.grafana.series import each, named, original, quantiles, share, summed
+from docker.grafana.series import each, named, original, quantiles, share, sum_by, summed
 from models.evaluation import METHODS
 from stores.metric_catalogue import CATALOGUE
 
@@ -91,7 +91,7 @@ OPERATIONS = Board(
                 Panel(
                     "Answers per second, by source", (each("recommendations", "source", "rate"),), "ops", kind="areas"
                 ),
-                Panel("Requests per second, by status", (each("requests", "status", "rate"),), "ops"),
+                Panel("Requests per second, by status", (sum_by("requests", "status", "rate"),), "ops"),
                 Panel("Waiting for dependencies, p99", (each("dependency_seconds", "dependency", "upper_99"),), "s"),
             ),
         ),

@@ -53,7 +53,7 @@ class Board:
             "refresh": "10s",
             "time": {"from": "now-30m", "to": "now"},
             "panels": self._placed(),
-            "links": [{"type": "dashboards", "title": "Other boards", "tags": ["recommender"], "asDropdown": True}],
+            "links": [_link("dashboards", "Other boards", tags=["recommender"], asDropdown=True, keepTime=True)],
         }
 
     def _placed(self) -> list[dict[str, Any]]:
@@ -61,7 +61,8 @@ class Board:
         y = 0
         for title, panels in self.rows:
             place = {"x": 0, "y": y, "w": COLUMNS, "h": 1}
-            placed.append({"id": len(placed) + 1, "type": "row", "title": title, "gridPos": place, "panels": []})
+            row = {"id": len(placed) + 1, "type": "row", "title": title, "gridPos": place}
+            placed.append({**row, "collapsed": False, "panels": []})
             x, y = 0, y + 1
             for panel in panels:
                 if x + panel.columns > COLUMNS:
@@ -81,11 +82,19 @@ def queries(targets: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
+def _link(kind: str, title: str, **more: Any) -> dict[str, Any]:
+    without = {"icon": "", "tooltip": "", "tags": [], "asDropdown": False, "targetBlank": False}
+    return {"type": kind, "title": title, **without, "includeVars": False, "keepTime": False, **more}
+
+
 def _panel(panel: Panel) -> dict[str, Any]:
     defaults: dict[str, Any] = {"unit": panel.unit, "min": 0} if panel.unit != "none" else {}
     if panel.most is not None:
         defaults["max"] = panel.most
-    options: dict[str, Any] = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}
+    options: dict[str, Any] = {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }
     if panel.kind == "bars":
         options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "orientation": "horizontal", "displayMode": "basic"}
     else:
@@ -107,5 +116,5 @@ def _panel(panel: Panel) -> dict[str, Any]:
     if panel.about:
         described["description"] = panel.about
     if panel.link:
-        described["links"] = [{"title": panel.link[0], "url": panel.link[1], "targetBlank": True}]
+        described["links"] = [_link("link", panel.link[0], url=panel.link[1], targetBlank=True)]
     return described

@@ -19,6 +19,12 @@ def each(metric: str, label: str, stat: str = "", **labels: str) -> str:
     return f"aliasByNode({graphite_path(metric, labels, stat)}, {place})"
 
 
+def sum_by(metric: str, label: str, stat: str = "") -> str:
+    """Return a series per value of a label, the sum over the values of the others."""
+    place = _FIRST_LABEL + CATALOGUE[metric].labels.index(label)
+    return f"groupByNode({graphite_path(metric, stat=stat)}, {place}, 'sum')"
+
+
 def summed(title: str, metric: str, stat: str = "", **labels: str) -> str:
     """Return the sum over all label values that are not given."""
     return f"alias(sumSeries({graphite_path(metric, labels, stat)}), '{title}')"

@@ -16,7 +16,7 @@ from docker.grafana.check import questions, unanswered
 from stores.metric_catalogue import CATALOGUE, GRAPHITE_STATS, STATSD_PREFIX, graphite_alias_path, graphite_path
 
 FUNCTIONS = {
-    *("alias", "aliasByNode", "sumSeries", "maxSeries", "diffSeries", "divideSeries"),
+    *("alias", "aliasByNode", "groupByNode", "sumSeries", "maxSeries", "diffSeries", "divideSeries"),
     *("movingSum", "timeShift", "consolidateBy"),
 }
 
@@ -88,7 +88,7 @@ def test_queries_are_well_formed() -> None:
 
 def test_labels_that_are_named_by_place_are_labels() -> None:
     for _, query in _committed_queries():
-        for path, place in re.findall(r"aliasByNode\(([^,]+), (\d+)\)", query):
+        for path, place in re.findall(r"(?:alias|group)ByNode\(([^,]+), (\d+)", query):
             elements = path.split(".")
             assert elements[2] == STATSD_PREFIX
             metric = CATALOGUE[elements[3]]
