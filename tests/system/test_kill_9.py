@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from pymongo import MongoClient
 
 from stores.http_item_index import HttpItemIndexWriter
 from tests.chaos.crash_world import MODEL, CrashWorld, some_events
 from tests.system.real_loop import RealLoop
 
 EVENTS, KILLS = 3000, 4
-
+MONGO = os.environ.get("USERS_URL_TEST", "")
 
 ENVIRONMENT = {
     "MODEL_DIMENSION": str(MODEL.dimension),
@@ -31,9 +38,10 @@ ENVIRONMENT = {
 class _RealWorld(CrashWorld):
     """The crash world with trainer and index in processes of their own; the recommender tells how far they are."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, users_url: str | None = None) -> None:
         super().__init__(folder)
-        self.loop = RealLoop(folder, **ENVIRONMENT)
+        self.settings = replace(self.settings, users_url=users_url or self.settings.users_url)
+        self.loop = RealLoop(folder, **ENVIRONMENT, USERS_URL=self.settings.users_url)
         self.index: Any = HttpItemIndexWriter(self.loop.index_url)
 
     def start_trainer(self) -> None:
@@ -61,9 +69,9 @@ class _RealWorld(CrashWorld):
         return contents
 
 
-def _run(folder: Path, kills: int) -> tuple[dict[str, Any], int]:
+def _run(folder: Path, kills: int, users_url: str | None = None) -> tuple[dict[str, Any], int]:
     chance = random.Random(7)
-    world = _RealWorld(folder)
+    world = _RealWorld(folder, users_url)
     events = some_events(EVENTS, seed=2)
     try:
         world.loop.start("faiss_server")
@@ -88,13 +96,35 @@ def _run(folder: Path, kills: int) -> tuple[dict[str, Any], int]:
         world.loop.stop()
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a trainer leaves that was not killed."""
+    return _run(tmp_path_factory.mktemp("untouched"), 0)[0]
+
+
+@pytest.fixture
+def mongo_url() -> Iterator[str]:
+    """A database of its own, as serving's and the trainer's users."""
+    if not MONGO.startswith("mongodb"):
+        pytest.skip("NO MONGODB: make services-up")
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield urlsplit(MONGO)._replace(path=f"/{name}").geturl()
+    with closing(MongoClient(MONGO)) as client:
+        client.drop_database(name)
+
+
 @pytest.mark.timeout(300)
-def test_killed_trainers_leave_what_one_that_was_not_killed_leaves(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("killed", "untouched")]
-    for folder in folders:
-        folder.mkdir()
-    contents, killed = _run(folders[0], KILLS)
+def test_killed_trainers_leave_what_one_that_was_not_killed_leaves(tmp_path: Path, untouched: dict[str, Any]) -> None:
+    contents, killed = _run(tmp_path, KILLS)
     assert killed == KILLS
-    untouched, _ = _run(folders[1], 0)
+    for part in untouched:
+        assert contents[part] == untouched[part], part
+
+
+@pytest.mark.timeout(300)
+def test_the_same_with_users_in_mongodb(tmp_path: Path, untouched: dict[str, Any], mongo_url: str) -> None:
+    # Two kills: each time the next trainer waits for the lease of the one before to run out.
+    contents, killed = _run(tmp_path, 2, mongo_url)
+    assert killed == 2
     for part in untouched:
         assert contents[part] == untouched[part], part
