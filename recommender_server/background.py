@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from recommender_server.degradation import Deadline, DependencyUnavailable
@@ -50,11 +50,17 @@ class Background:
         await self._dependencies.close()
 
     async def _forget_learned(self) -> None:
-        """Drop pending events once the trainer has learned them: from then on the user's document holds them."""
+        """Drop pending events once the trainer has learned them: from then on the user's document holds them.
+
+        A round late: a read may ask for document and pending events at once, and one that found the document before it
+        was written must find the events too. No read lasts for a round.
+        """
+        learned: Mapping[int, int] = {}
         while True:
             await self._pause(FORGET_EVERY_S)
             try:
                 state = await self._dependencies.serving_state(Deadline(self._clock, FORGET_EVERY_S))
-                await self._dependencies.forget_pending(state.learned)
+                await self._dependencies.forget_pending(learned)
+                learned = state.learned
             except DependencyUnavailable as error:
                 _log.info("pending events stay for now: %s", error)

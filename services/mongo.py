@@ -82,8 +82,8 @@ class Mongo(Server):
         ]
 
     def environment(self, cache: Path, data: Path) -> Mapping[str, str]:
-        """The setting that programs ask before they tell anybody anything."""
-        return {"DO_NOT_TRACK": "1"}
+        """The setting that programs ask before they tell anybody anything; and less time for collecting garbage."""
+        return {"DO_NOT_TRACK": "1", "GOGC": "400"}
 
     def healthy(self) -> str:
         """Ask for the version; whatever speaks the protocol will do."""

@@ -61,7 +61,7 @@ class MongoUserReader:
         """Return the state of each user, in the time of one round trip: both questions are asked at once.
 
         So the answers may be of different moments, at most the deadline apart. An event would be in neither if it were
-        learned and forgotten in between: whoever forgets waits for longer than that.
+        learned and forgotten in between: whoever forgets waits for longer (``UserReader.forget_pending``).
         """
         if not user_ids:
             return {}

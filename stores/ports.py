@@ -252,7 +252,10 @@ class UserReader(Protocol):
         """Keep accepted events per user_id; visible to every process on return. Safe to repeat."""
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
-        """Drop pending events below the learned offset of their partition. Safe to repeat."""
+        """Drop pending events below the learned offset of their partition. Safe to repeat.
+
+        Ask for it no sooner than a read may last after the documents were written: ``get_many`` may be in the middle.
+        """
 
     async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
         """Return documents in one order of their user_ids that always holds, the first ones or those after ``after``.
