@@ -13,7 +13,7 @@ import yaml
 
 from demo.processes import INDEX_PORT, RECOMMENDER_PORT
 from services.statsd import Statsd
-from stores.adapters import check_events_url, check_items_url, check_metrics_url
+from stores.adapters import check_events_url, check_items_url, check_metrics_url, check_users_url
 from tests.architecture.source_tree import ROOT
 
 FILE = ROOT / "docker" / "compose.yaml"
@@ -151,6 +151,7 @@ def test_docker_compose_accepts_it(environment: tuple[str, ...]) -> None:
 def test_the_urls_of_infra_have_adapters() -> None:
     given = _environment_file()
     check_events_url(given["EVENTS_URL"])
+    check_users_url(given["USERS_URL"])
     check_items_url(given["ITEMS_URL"])
     check_metrics_url(given["METRICS_URL"])
     check_metrics_url("")

@@ -8,6 +8,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from models.settings import load
+from recommender_server.settings import RecommenderSettings
 from tests.architecture.source_tree import ROOT
 
 FILES = sorted((ROOT / "docker" / "kubernetes").glob("*.yaml"))
@@ -89,3 +91,4 @@ def test_the_settings_are_settings() -> None:
         for name, value in {**document.get("data", {}), **document.get("stringData", {})}.items()
     }
     assert set(given) == {"EVENTS_URL", "USERS_URL", "ITEMS_URL", "INDEX_URL", "SNAPSHOT_DIR", "METRICS_URL"}
+    load(RecommenderSettings, given)
