@@ -232,8 +232,9 @@ class CrashWorld:
         }
 
     def _index_columns(self) -> dict[str, Any]:
-        table = self.index.table
-        items = sorted(table.item_ids(np.flatnonzero(table.alive)))
+        # All that can be found, whether the index is in this process or a server.
+        everything = Query(np.zeros(MODEL.dimension + 3, np.float32), self.index.status().items)
+        items = sorted(self.index.search([everything])[0].item_ids)
         # The score of a unit vector is one column, bit by bit; a context embedding shows when it is folded into zero.
         columns = np.eye(MODEL.dimension + 3, dtype=np.float32)
         queries = [Query(vector=column, k=1, also=items) for column in columns]
