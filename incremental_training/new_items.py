@@ -6,9 +6,8 @@ from itertools import islice
 
 from models.catalogue import Catalogue
 from models.learner import Learner
+from stores.ports import NEW_POSITIVES
 
-# An item is new up to so many positives: by then the stream itself says where it belongs.
-NEW_POSITIVES = 10
 NEW_LIMIT = 1_000
 # Among so many items with the newest records.
 LOOKED_AT = 5_000

@@ -12,7 +12,7 @@ from models.items import Item
 
 _encoder = msgspec.json.Encoder()
 
-Source = Literal["personal", "neighbours", "similar", "popular", "last_known_popular", "pinned"]
+Source = Literal["personal", "neighbours", "similar", "popular", "last_known_popular", "pinned", "new"]
 
 
 Why = Literal["given", "hidden", "excluded", "shown_before", "seen", "unavailable", "filtered"]

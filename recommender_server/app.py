@@ -62,10 +62,19 @@ def create_app(
     bounds = Bounds(settings.default_k, settings.max_k, settings.max_body_bytes, settings.max_batch)
     dependencies = Dependencies(collaborators, settings)
     current = CurrentState(dependencies, clock, deadline_s)
-    recommender = Recommender(dependencies, current, clock, metrics, deadline_s)
+    chance = chance or random.Random()
+    recommender = Recommender(
+        dependencies,
+        current,
+        clock,
+        metrics,
+        deadline_s,
+        exploration_share=settings.exploration_share,
+        chance=chance,
+    )
     ranker = GivenRanker(dependencies, current, clock, deadline_s)
     ingest = Ingest(dependencies, settings.decoder(), clock, metrics, deadline_s)
-    served = ServedLog(dependencies, clock, metrics, settings.served_sample_rate, chance or random.Random())
+    served = ServedLog(dependencies, clock, metrics, settings.served_sample_rate, chance)
     traffic = Traffic(metrics, settings.max_in_flight)
 
     def deadline() -> Deadline:

@@ -70,7 +70,7 @@ class Explainer:
         state: ServingState | None,
         page_item_id: str | None,
     ) -> dict[str, list[Part]]:
-        if source == "personal" and state is not None:
+        if source in ("personal", "new") and state is not None:
             return await self._personal([pick.item_id for pick in picks], seeking, state)
         if source == "neighbours":
             weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections import Counter
 
 import msgspec
@@ -16,6 +17,7 @@ from recommender_server.current_state import CurrentState
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.explaining import Explainer, Refusals, reasons_in_short
+from recommender_server.exploration import Exploration
 from recommender_server.problems import starting
 from recommender_server.recommendation_request import RecommendationRequest, given_items, recent_items
 from recommender_server.user_view import UserView
@@ -26,11 +28,20 @@ class Recommender:
     """Answers requests for recommendations. Holds nothing but what it last read of popular lists and trainer state."""
 
     def __init__(
-        self, dependencies: Dependencies, current: CurrentState, clock: Clock, metrics: Metrics, deadline_s: float
+        self,
+        dependencies: Dependencies,
+        current: CurrentState,
+        clock: Clock,
+        metrics: Metrics,
+        deadline_s: float,
+        *,
+        exploration_share: float,
+        chance: random.Random,
     ) -> None:
         self._dependencies = dependencies
         self._sources = CandidateSources(dependencies)
         self._arranger = Arranger(dependencies)
+        self._exploration = Exploration(dependencies, self._sources, exploration_share, chance)
         self._explainer = Explainer(dependencies, self._sources)
         self._current = current
         self._clock = clock
@@ -61,12 +72,15 @@ class Recommender:
         source, picks = await self._fill(steps, seeking, request.item_id, state)
         if length > request.k:
             picks = await self._arranger.arrange(picks, request, asked, seeking)
+        if len(picks) == request.k and not request.rules:
+            picks = await self._exploration.explore(picks, seeking, state)
         left_out: list[LeftOut] | msgspec.UnsetType = msgspec.UNSET
         if request.explain != "none":
             picks = await self._explainer.take_apart(picks, seeking, state, request.item_id)
             if request.explain == "full":
                 refusals = _refusals(request, view)
                 left_out = await self._explainer.left_out(source, picks, request.k, seeking, state, refusals)
+        picks = self._exploration.reasons(picks, seeking)
         as_of = AsOf(view.as_of or (state.learned if state else {}), len(view.pending))
         following = None
         if len(picks) == request.k:

@@ -45,3 +45,10 @@ class RecommenderSettings(EventSettings, MetricsSettings, StoreSettings):
         minimum=0,
         maximum=1,
     )
+    exploration_share: float = setting(
+        "EXPLORATION_SHARE",
+        0.01,
+        doc="The share of places given to new items; at .01 every tenth list of ten ends with one.",
+        minimum=0,
+        maximum=1,
+    )

@@ -26,8 +26,10 @@ RECOMMENDATIONS_SERVED = "recommendations_served"
 
 # The name of the popular list that serving falls back to.
 POPULAR = "popular"
-# Items that few have had yet, which serving gives a small share of its places.
+# Items that few have had yet, which serving gives a small share of its places: those with fewer than NEW_POSITIVES
+# positives, by which the stream itself says where an item belongs; the score of an entry is how many it lacks.
 NEW = "new"
+NEW_POSITIVES = 10
 # Popular lists of a time window are named ``popular:day`` and ``trending:hour``, those of a category
 # ``popular:day:Comedy`` (``popular_name``).
 WINDOWS = ("hour", "day", "week")

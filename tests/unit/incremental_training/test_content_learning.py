@@ -3,7 +3,7 @@ import pytest
 
 from incremental_training import content_learning
 from incremental_training.content_learning import FIRST_MAP_S, LONGEST_WAIT_S, QUIET_S, ContentLearning, read_catalogue
-from incremental_training.new_items import NEW_POSITIVES, new_items
+from incremental_training.new_items import new_items
 from models.catalogue import Catalogue
 from models.item_content import ItemContent
 from models.items import Item, encode_item
@@ -11,7 +11,7 @@ from models.learner import Learner, event_seed
 from models.model_settings import ModelSettings
 from models.teachers import Teachers
 from stores.adapters import open_event_log
-from stores.ports import ITEMS, Entry
+from stores.ports import ITEMS, NEW_POSITIVES, Entry
 from stores.recording_metrics import RecordingMetrics
 
 MODEL = ModelSettings(dimension=4, negatives=4, recent_pool=20, edges=5)

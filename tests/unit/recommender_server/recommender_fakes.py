@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -289,20 +290,20 @@ class World:
     """Everything the recommender stands on, filled with ``items`` items and the users ``u0`` to ``u4``."""
 
     def __init__(self, items: int = 40, seed: int = 1) -> None:
-        random = np.random.default_rng(seed)
+        chances = np.random.default_rng(seed)
         self.log, self.users, self.items, self.index = MemoryEventLog(), MemoryUsers(), MemoryItems(), ExactIndex()
         self.metrics = RecordingMetrics()
         ids = [f"i{n:03d}" for n in range(items)]
         self.index.ids = ids
-        self.index.columns = random.normal(size=(items, DIMENSION + 3)).astype(np.float32)
-        self.index.contexts = random.normal(size=(items, DIMENSION)).astype(np.float32)
+        self.index.columns = chances.normal(size=(items, DIMENSION + 3)).astype(np.float32)
+        self.index.contexts = chances.normal(size=(items, DIMENSION)).astype(np.float32)
         self.items.records = {item_id: Item(item_id, title=f"Title {item_id}", category="c") for item_id in ids}
         popular = sorted(ids, key=lambda item_id: -self.index.columns[ids.index(item_id), DIMENSION + 1])
         self.items.lists["popular"] = [(item_id, 10.0 - place) for place, item_id in enumerate(popular)]
         for item_id in ids:
-            targets = random.choice(items, size=min(5, items), replace=False)
+            targets = chances.choice(items, size=min(5, items), replace=False)
             self.items.edges[item_id] = sorted(
-                ((ids[t], float(random.uniform(0.01, 1))) for t in targets if ids[t] != item_id), key=lambda e: -e[1]
+                ((ids[t], float(chances.uniform(0.01, 1))) for t in targets if ids[t] != item_id), key=lambda e: -e[1]
             )
         self.items.state = ServingState(
             version=7,
@@ -314,10 +315,10 @@ class World:
             report={"events_learned": 5},
         )
         for n in range(5):
-            seen = [ids[t] for t in random.choice(items, size=min(12, items // 2), replace=False)]
+            seen = [ids[t] for t in chances.choice(items, size=min(12, items // 2), replace=False)]
             self.users.documents[f"u{n}"] = UserDocument(
                 user_id=f"u{n}",
-                embedding=random.normal(size=DIMENSION).astype(np.float32),
+                embedding=chances.normal(size=DIMENSION).astype(np.float32),
                 recent=seen[-8:],
                 seen=seen,
                 hidden=[],
@@ -360,14 +361,20 @@ class World:
 
 
 @asynccontextmanager
-async def serving(world: World, clock: Any = None, **settings: Any) -> AsyncIterator[ASGIConductor]:
+async def serving(
+    world: World, clock: Any = None, chance: random.Random | None = None, **settings: Any
+) -> AsyncIterator[ASGIConductor]:
     """Serve a world."""
     collaborators = Collaborators(
         world.log, world.users, world.items, world.index, world.metrics, clock or RunningClock()
     )
     settings = {"user_budget_ms": 500.0, "item_budget_ms": 500.0, "index_budget_ms": 500.0} | settings
     app = create_app(
-        collaborators, RecommenderSettings(**settings), exposition=world.metrics.prometheus_text, version="0"
+        collaborators,
+        RecommenderSettings(**settings),
+        exposition=world.metrics.prometheus_text,
+        version="0",
+        chance=chance,
     )
     async with ASGIConductor(app) as client:
         yield client
