@@ -83,6 +83,7 @@ class Intake:
         # Per user row: partition and NEXT offset after his newest event.
         self._as_of: list[tuple[int, int]] = []
         self._changed_users: dict[int, None] = {}
+        self._forgotten_users: dict[str, list[int]] = {}
         # For whoever looks through the real index; no part of what is learned.
         self.scored_users: deque[int] = deque(maxlen=20)
 
@@ -131,6 +132,10 @@ class Intake:
         self.demand.take(event)
         counters.late += event.lateness_s > LATE_S
         counters.future += event.lateness_s < 0
+        if event.feedback == "forget":
+            counters.non_positives += 1
+            self._forget(event.user_id)
+            return
         positive = event.feedback == "positive"
         repeat = positive and self._stream.is_repeat(event.user_id, event.item_id)
         if positive and not repeat:
@@ -158,6 +163,17 @@ class Intake:
             counters.non_positives += 1
             learner.mark_seen(user, item)
 
+    def _forget(self, user_id: str) -> None:
+        # What waits of him is learned first, as it would be had the stream been cut here: batches decide nothing.
+        self._stream.learn_waiting()
+        user = self.learner.users.row(user_id)
+        consumed = [] if user is None else self.learner.seen(user)
+        if user is not None:
+            self.learner.forget_user(user)
+            self._as_of[user] = (0, 0)
+        self.outcomes.forget(user_id)
+        self._forgotten_users[user_id] = [*self._forgotten_users.get(user_id, ()), *consumed]
+
     def _is_scored(self, event: Interaction) -> bool:
         user = self.learner.users.row(event.user_id)
         if user is None or not is_scored(event.event_id, self._evaluate_every):
@@ -173,6 +189,11 @@ class Intake:
         """Return the rows of users with any event since last asked, and start anew."""
         changed, self._changed_users = self._changed_users, {}
         return changed
+
+    def take_forgotten_users(self) -> dict[str, list[int]]:
+        """Return the ids of users forgotten since last asked, with the items they consumed, and start anew."""
+        forgotten, self._forgotten_users = self._forgotten_users, {}
+        return forgotten
 
     def lists(self) -> Lists:
         """Return the popular lists by window and category, by name; made anew only when something was counted."""

@@ -39,6 +39,8 @@ INDEX_CHECK_S = 10.0
 LOG_CHECK_S = 10.0
 # A log that is away is complained about so often.
 COMPLAIN_EVERY_S = 10.0
+# The longest time until a snapshot without a user who is forgotten is begun.
+FORGET_WITHIN_S = 1.0
 # With so many item records that the item store has not taken, no further ones are read: memory is bounded.
 MOST_ITEMS_WAITING = 50_000
 
@@ -82,6 +84,7 @@ class Trainer:
         self._flushed_at_s = self._snapshot_at_s = self._index_checked_at_s = clock.monotonic_s()
         self._log_checked_at_s = self._flushed_at_s
         self._events_since_snapshot = 0
+        self._forgot_since_snapshot = False
         self._writing: threading.Thread | None = None
         self._write_error: BaseException | None = None
         # Of the events learned and not yet in every store.
@@ -192,7 +195,9 @@ class Trainer:
         self._events_since_snapshot += len(events)
         if events and self._oldest_arrival_s is None:
             self._oldest_arrival_s = events[0].arrival_s
-        self._publisher.collect(self._intake.take_changed_users())
+        forgotten = self._intake.take_forgotten_users()
+        self._publisher.collect(self._intake.take_changed_users(), forgotten)
+        self._forgot_since_snapshot |= bool(forgotten)
         self._metrics.timing("learn_seconds", self._clock.monotonic_s() - started_s)
         self._failpoint("learned")
 
@@ -299,7 +304,9 @@ class Trainer:
         if self._letters:  # a restart must read them again
             return False
         waited_s = self._clock.monotonic_s() - self._snapshot_at_s
-        due = self._events_since_snapshot and waited_s >= self._settings.snapshot_interval_s
+        # A restart from a snapshot that still knows a forgotten user would show him until it has read that far again.
+        interval_s = FORGET_WITHIN_S if self._forgot_since_snapshot else self._settings.snapshot_interval_s
+        due = self._events_since_snapshot and waited_s >= interval_s
         return bool(due) or self._events_since_snapshot >= self._settings.snapshot_events
 
     def write_snapshot(self) -> None:
@@ -308,6 +315,7 @@ class Trainer:
         state = self._state()
         self._failpoint("snapshot_copied")
         self._events_since_snapshot = 0
+        self._forgot_since_snapshot = False
         self._snapshot_at_s = self._clock.monotonic_s()
         self._writing = threading.Thread(target=self._write, args=(state,), name="snapshot", daemon=True)
         self._writing.start()

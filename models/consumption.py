@@ -48,6 +48,11 @@ class Consumption:
         """Whether the user rejected the item, as far as is remembered."""
         return item in self._hidden.get(user, ())
 
+    def forget(self, user: int) -> None:
+        """Forget everything of a user. Safe to repeat."""
+        self._seen[user] = {}
+        self._hidden.pop(user, None)
+
     def seen(self, user: int) -> list[int]:
         """Return the item rows a user has consumed, oldest first."""
         return list(self._seen[user])

@@ -19,16 +19,19 @@ MAX_EVENT_BYTES = 16_384
 MAX_AHEAD_S = 86_400.0
 
 NEGATIVE_TYPES = frozenset({"dislike", "hide"})
+# An event of this type WITHOUT an item_id forgets its user; with one it is an event like any other.
+FORGET = "forget"
 # The one default of the setting POSITIVE_EVENTS, the same in every program.
 DEFAULT_POSITIVES = "buy:1.0, addToCart:0.7, pageView:0.5, like:1.0, play:1.0, click:1.0, rating>=4:1.0"
 EVENT_FIELDS = ("event_id", "user_id", "item_id", "type", "value", "timestamp")
 
-Feedback = Literal["positive", "negative", "history"]
+Feedback = Literal["positive", "negative", "history", "forget"]
 
 
 class Interaction(msgspec.Struct, frozen=True):
     """A validated event.
 
+    With feedback ``forget`` there is no item, and ``item_id`` is empty: the user wants to be forgotten.
     ``timestamp_s`` is min(event time, arrival) in epoch seconds, ``lateness_s`` arrival minus event time (negative: a
     clock ahead of ours). ``strength`` in (0, 1] scales the learning step of a positive and is 0 for all else.
     """
@@ -132,11 +135,16 @@ class EventDecoder:
         value = None if value is None else float(value)
         strength = self._positives.strength(event_type, value)
         feedback: Feedback = "positive" if strength else "negative" if event_type in NEGATIVE_TYPES else "history"
+        item_id = raw.get("item_id")
+        if event_type == FORGET and item_id is None:
+            feedback, strength, item_id = "forget", 0.0, ""
+        else:
+            item_id = checked_id("item_id", item_id)
         event_s = _epoch_s(raw.get("timestamp"), arrival_s)
         return Interaction(
             event_id=default_event_id if event_id is None else checked_id("event_id", event_id),
             user_id=checked_id("user_id", raw.get("user_id")),
-            item_id=checked_id("item_id", raw.get("item_id")),
+            item_id=item_id,
             type=event_type,
             value=value,
             timestamp_s=min(event_s, arrival_s),

@@ -149,6 +149,18 @@ class Learner:
         """Whether the user rejected the item, as far as is remembered."""
         return self._consumption.has_hidden(user, item)
 
+    def forget_user(self, user: int) -> None:
+        """Forget a user, who must have nothing waiting to be learned; his row means nobody from then on.
+
+        What his positives taught about items stays. Safe to repeat.
+        """
+        self.users.forget(user)
+        self.user_table.weights[user] = 0.0
+        self.user_table.accumulators[user] = 0.0
+        self._rings.rows[user] = 0
+        self._totals.rows[user] = 0
+        self._consumption.forget(user)
+
     def seen(self, user: int) -> list[int]:
         """Return the item rows a user has consumed, oldest first."""
         return self._consumption.seen(user)

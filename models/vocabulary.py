@@ -9,14 +9,16 @@ class Vocabulary:
     """A one-to-one map from external id (opaque ``str``) to row (0, 1, 2, … in order of first sight).
 
     Rows are never reused: a row that means one id means it for ever, so a table indexed by it stays valid.
-    Reading never allocates: an unknown id is ``None``.
+    Reading never allocates: an unknown id is ``None``. No id is empty: that is what a forgotten row has.
     """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._ids: list[str] = []
         self._rows: dict[str, int] = {}
-        for external_id in ids:
-            self.add(external_id)
+        for row, external_id in enumerate(ids):
+            self._ids.append(external_id)
+            if external_id:
+                self._rows[external_id] = row
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -39,6 +41,11 @@ class Vocabulary:
             row = self._rows[external_id] = len(self._ids)
             self._ids.append(external_id)
         return row
+
+    def forget(self, row: int) -> None:
+        """Let a row mean nobody, for ever: its id is ``""`` from now on. Safe to repeat."""
+        self._rows.pop(self._ids[row], None)
+        self._ids[row] = ""
 
     @property
     def ids(self) -> Sequence[str]:

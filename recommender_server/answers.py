@@ -125,17 +125,21 @@ class BatchLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HistoryItem(msgspec.Struct, frozen=True):
-    """One item of a user's history. ``state``: ``learned``, or ``pending`` (accepted and counted, not yet learned)."""
+    """One item of a user's history. ``state``: ``learned``, or ``pending`` (accepted and counted, not yet learned).
+
+    ``score``: of the model, when the best were asked for first and the index knows the item.
+    """
 
     item_id: str
     title: str
     category: str | None
     feedback: Literal["positive", "negative", "history"]
     state: Literal["learned", "pending"]
+    score: float | None = None
 
 
 class History(msgspec.Struct, frozen=True):
-    """What a user consumed, newest first."""
+    """What a user consumed."""
 
     request_id: str
     user_id: str

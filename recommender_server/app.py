@@ -25,13 +25,11 @@ from recommender_server.current_state import CurrentState
 from recommender_server.data_routes import add_data_routes
 from recommender_server.degradation import Deadline
 from recommender_server.dependencies import Collaborators, Dependencies
-from recommender_server.events_resource import EventsResource
 from recommender_server.health import Health
 from recommender_server.history import Histories
-from recommender_server.history_resource import HistoryResource
 from recommender_server.ingesting import Ingest
+from recommender_server.live_report import LiveReport
 from recommender_server.openapi import DocumentResource
-from recommender_server.popular_resource import PopularResource
 from recommender_server.rank_resource import RankResource
 from recommender_server.ranking_given import GivenRanker
 from recommender_server.recommendations_resource import RecommendationsResource
@@ -82,7 +80,8 @@ def create_app(
 
     vital_signs = VitalSigns(dependencies, traffic, metrics)
     health = Health(dependencies, recommender, traffic, vital_signs, exposition, version, deadline)
-    middleware: list[Any] = [traffic, vital_signs, Background(dependencies, served, clock)]
+    live_report = LiveReport(dependencies, recommender, deadline)
+    middleware: list[Any] = [traffic, vital_signs, live_report, Background(dependencies, served, clock)]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = False
     app.set_error_serializer(problems.serialize)
@@ -93,11 +92,10 @@ def create_app(
     stored_rules = RulesResource(dependencies, bounds, deadline)
     app.add_route("/v1/rules", stored_rules, suffix="all")
     app.add_route("/v1/rules/{name}", stored_rules)
-    app.add_route("/v1/events", EventsResource(ingest, bounds, deadline))
-    add_data_routes(app, dependencies, ingest, bounds, deadline)
+    histories = Histories(dependencies, clock, deadline_s)
+    add_data_routes(app, dependencies, ingest, histories, recommender, current, bounds, deadline)
+    app.add_route("/v1/metrics/stream", live_report)
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
-    app.add_route("/v1/users/{user_id}/history", HistoryResource(Histories(dependencies, clock, deadline_s), bounds))
-    app.add_route("/v1/popular", PopularResource(recommender, bounds))
     description = DocumentResource(version, bounds)
     app.add_route("/openapi.json", description, suffix="openapi")
     app.add_route("/docs", description, suffix="docs")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import falcon
 import falcon.asgi
 import msgspec
 
 from recommender_server.answers import Accepted, answer
 from recommender_server.degradation import NewDeadline
-from recommender_server.field_types import Id
+from recommender_server.event_fates import EventFate, EventFates
+from recommender_server.field_types import Id, ReceiptText
 from recommender_server.ingesting import Ingest
-from recommender_server.parameters import BODY_PROBLEMS
+from recommender_server.ndjson import Streams, is_ndjson
+from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS
 from recommender_server.problems import Problem
 from recommender_server.requests import Bounds, query_parameters, read_json, refuse_batch_size
-from stores.openapi import Operation
+from recommender_server.requests import receipt as read_receipt
+from stores.openapi import JSON, NDJSON, Operation, Parameter
 
 
 class EventBody(msgspec.Struct, frozen=True):
@@ -34,16 +38,28 @@ class EventBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: Annotated[list[EventBody], msgspec.Meta(min_length=1, max_length=1000)]
 
 
+RECEIPT = Parameter("receipt", ReceiptText, "As POST /v1/events answered it.", example="0:17")
+
 OPERATIONS = (
     Operation(
         "post",
         "/v1/events",
-        "Tell what users did; durable when accepted.",
+        "Tell what users did; durable when accepted. As a stream of lines it is answered by one result per line.",
         Accepted,
         body=[EventBody, EventBatch],
+        body_media=(JSON, NDJSON),
+        answer_media=(JSON, NDJSON),
         status=202,
         problems=(*BODY_PROBLEMS, "bad-event", "bad-batch", "log-unavailable"),
         example={"user_id": "ada", "item_id": "casablanca", "type": "rating", "value": 5},
+    ),
+    Operation(
+        "get",
+        "/v1/events/{receipt}",
+        "What became of an event: accepted, learned, or dead-lettered and why.",
+        EventFate,
+        parameters=(RECEIPT,),
+        problems=(*QUERY_PROBLEMS, "unknown-receipt", "log-unavailable"),
     ),
 )
 
@@ -51,19 +67,33 @@ OPERATIONS = (
 class EventsResource:
     """``/v1/events``."""
 
-    def __init__(self, ingest: Ingest, bounds: Bounds, deadline: NewDeadline) -> None:
+    def __init__(
+        self, ingest: Ingest, fates: EventFates, streams: Streams, bounds: Bounds, deadline: NewDeadline
+    ) -> None:
         self._ingest = ingest
+        self._fates = fates
+        self._streams = streams
         self._bounds = bounds
         self._deadline = deadline
 
     async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Accept one event, or ``{"events": [...]}``."""
+        """Accept one event, or ``{"events": [...]}``, or a stream of lines."""
         query_parameters(request, ())
+        if is_ndjson(request):
+            response.status = 202
+            self._streams.take(request, response, self._ingest.take_events, self._bounds)
+            return
         body = await read_json(request, self._bounds.max_body_bytes, self._deadline())
         batch = body.get("events", body) if isinstance(body, dict) else body
         if isinstance(body, dict) and "events" in body and len(body) > 1:
             raise Problem(400, "bad-body", "a batch has one member, events")
         answer(response, await self._accept(batch, request.context.request_id), 202)
+
+    async def on_get_receipt(self, request: falcon.asgi.Request, response: falcon.asgi.Response, receipt: str) -> None:
+        """Tell what became of an event."""
+        query_parameters(request, ())
+        wanted = read_receipt("receipt", falcon.uri.decode(receipt, unquote_plus=False))
+        answer(response, await self._fates.of(wanted, request.context.request_id))
 
     async def _accept(self, batch: Any, request_id: str) -> Accepted:
         if isinstance(batch, list):

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from models.events import MAX_EVENT_BYTES, BadEvent, EventDecoder, Interaction, checked_id
+from models.events import FORGET, MAX_EVENT_BYTES, BadEvent, EventDecoder, Interaction, checked_id
 from models.items import BadItem, Item, decode_item, encode_item
 from recommender_server.answers import Accepted, EventResult
 from recommender_server.degradation import Deadline, DependencyUnavailable
@@ -16,6 +16,17 @@ from recommender_server.problems import Problem
 from stores.ports import ITEMS, USER_EVENTS, Clock, Entry, Metrics, PendingEvent, Receipt
 
 _encoder = msgspec.json.Encoder()
+
+
+class ForgottenUser(msgspec.Struct, frozen=True):
+    """A user who is to be forgotten; that is durable.
+
+    ``counted``: he is unknown to the very next answer; otherwise once the trainer has read the receipt's event.
+    """
+
+    request_id: str
+    receipt: str
+    counted: bool
 
 
 class Ingest:
@@ -89,6 +100,21 @@ class Ingest:
         [receipt] = await self._append(ITEMS, [Entry(item_id, b"")])
         return receipt, await self._write_through([deleted(item_id)])
 
+    async def forget_user(self, user_id: str, request_id: str) -> ForgottenUser:
+        """Append that a user is to be forgotten, and forget him meanwhile. Safe to repeat. Raises ``Problem``."""
+        deadline = Deadline(self._clock, self._deadline_s)
+        now_s = self._clock.now_s()
+        event = {"user_id": user_id, "type": FORGET, "timestamp": now_s}
+        [receipt] = await self._append(USER_EVENTS, [Entry(user_id, _encoder.encode(event))])
+        place = f"{USER_EVENTS}:{receipt}"
+        pending = PendingEvent(place, "", "forget", 0.0, now_s, receipt.partition, receipt.offset)
+        try:
+            await self._dependencies.add_pending({user_id: [pending]}, deadline)
+            counted = True
+        except DependencyUnavailable:
+            counted = False
+        return ForgottenUser(request_id, str(receipt), counted)
+
     async def _write_through(self, items: list[Item]) -> bool:
         try:
             await self._dependencies.put_items(items)
@@ -98,6 +124,8 @@ class Ingest:
 
     def _event(self, raw: Any, arrival_s: float) -> Interaction:
         event = self._decoder.validate(raw, default_event_id="", arrival_s=arrival_s)
+        if event.feedback == "forget":
+            raise BadEvent("bad_item_id", "item_id is missing; to forget a user, DELETE /v1/users/{user_id}")
         if len(_encode(event)) > MAX_EVENT_BYTES:
             raise BadEvent("too_large", f"an event may have {MAX_EVENT_BYTES} bytes")
         return event

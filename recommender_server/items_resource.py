@@ -12,7 +12,7 @@ from recommender_server.answers import Accepted, answer
 from recommender_server.catalogue import Catalogue, ItemList
 from recommender_server.degradation import NewDeadline
 from recommender_server.ingesting import Ingest
-from recommender_server.ndjson import LineResult, Streams, take_lines
+from recommender_server.ndjson import LineResult, Streams
 from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS, K
 from recommender_server.problems import bad_parameter
 from recommender_server.requests import (
@@ -110,10 +110,4 @@ class ItemsResource:
     async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Create or replace items by a stream of lines."""
         query_parameters(request, ())
-        lines = take_lines(
-            request,
-            self._ingest.take_items,
-            max_line_bytes=self._bounds.max_body_bytes,
-            max_batch=self._bounds.max_batch,
-        )
-        self._streams.send(response, lines)
+        self._streams.take(request, response, self._ingest.take_items, self._bounds)

@@ -14,6 +14,7 @@ import msgspec
 
 from recommender_server.answers import EventResult
 from recommender_server.problems import Problem
+from recommender_server.requests import Bounds
 from stores.openapi import NDJSON
 
 # A client who sends nothing for so long is given up; so is one who does not read.
@@ -58,6 +59,13 @@ class Streams:
             raise Problem(503, "too-many-requests-at-once", f"{MOST_STREAMS} streams are open already", retry_after_s=5)
         response.content_type = media
         response.stream = self._counted(lines)
+
+    def take(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, take: TakeBatch, bounds: Bounds
+    ) -> None:
+        """Take in the lines of a body, and answer with what became of each. Raises ``Problem``."""
+        lines = take_lines(request, take, max_line_bytes=bounds.max_body_bytes, max_batch=bounds.max_batch)
+        self.send(response, lines)
 
     async def _counted(self, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         self._running += 1

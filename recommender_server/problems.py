@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "bad-event": (400, "none of the events can be accepted; `reason` or `results` say why"),
     "bad-item": (400, "none of the items can be accepted; `reason` or `results` say why"),
     "unknown-item": (404, "nobody knows the item"),
+    "unknown-receipt": (404, "no event has the receipt"),
     "item-exists": (412, "there is an item of this id already, and If-None-Match: * asked for none"),
     "unknown-rule": (404, "no rule is stored under this name"),
     "body-too-slow": (408, "the body did not arrive in time"),

@@ -46,14 +46,19 @@ class UserView(msgspec.Struct, frozen=True):
 
     def includes(self, receipt: Receipt) -> bool:
         """Say whether an accepted event counts in this view."""
+        # What a forgotten user did before has had all the effect that it will have.
         return self.as_of.get(receipt.partition, 0) > receipt.offset or any(
-            (event.partition, event.offset) == (receipt.partition, receipt.offset) for event in self.pending
+            event.partition == receipt.partition
+            and (event.offset == receipt.offset or (event.feedback == "forget" and event.offset > receipt.offset))
+            for event in self.pending
         )
 
     def history(self) -> list[Consumed]:
         """Return every item consumed or rejected, newest first, each once."""
         newest: dict[str, Consumed] = {}
         for event in reversed(self.pending):
+            if event.feedback == "forget":
+                break
             newest.setdefault(event.item_id, Consumed(event.item_id, cast(Feedback, event.feedback), "pending"))
         if self.document:
             positives = set(self.document.recent)
@@ -65,19 +70,27 @@ class UserView(msgspec.Struct, frozen=True):
         return list(newest.values())
 
 
+def _since_forgotten(state: UserState) -> tuple[UserDocument | None, list[PendingEvent]]:
+    """Return what is left when the user asked to be forgotten: nothing but the newest such wish and what came after."""
+    wishes = [nth for nth, event in enumerate(state.pending) if event.feedback == "forget"]
+    return (None, state.pending[wishes[-1] :]) if wishes else (state.document, state.pending)
+
+
 NOBODY = UserView(None, [], [], frozenset(), frozenset())
 
 
 def fold(state: UserState) -> UserView:
     """Return the user with his pending events counted in, as the trainer will count them once it learns them."""
-    document = state.document
+    document, pending = _since_forgotten(state)
     recent = list(document.recent) if document else []
     seen = set(document.seen) if document else set()
     hidden = set(document.hidden) if document else set()
-    for event in state.pending:
+    for event in pending:
+        if event.feedback == "forget":
+            continue
         if event.feedback == "negative":
             hidden.add(event.item_id)
         elif event.feedback == "positive" and event.item_id not in recent:  # a repeat is not learned from
             recent.append(event.item_id)
         seen.add(event.item_id)
-    return UserView(document, state.pending, recent[: -MAX_RECENT - 1 : -1], frozenset(seen), frozenset(hidden))
+    return UserView(document, pending, recent[: -MAX_RECENT - 1 : -1], frozenset(seen), frozenset(hidden))

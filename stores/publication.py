@@ -122,8 +122,13 @@ class Publisher:
 
     # --- the outbox -------------------------------------------------------------------------------------------------
 
-    def collect(self, users_seen: Mapping[int, None] | None = None) -> None:
-        """Move what the learner touched, and users whose documents changed otherwise, into the outbox."""
+    def collect(
+        self, users_seen: Mapping[int, None] | None = None, users_forgotten: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
+        """Move what the learner touched, and users whose documents changed otherwise or must go, into the outbox.
+
+        ``users_forgotten``: by id, with the rows of the items that they consumed.
+        """
         touched = self._learner.take_touched()
         box = self.outbox
         positives = touched.positives.tolist()
@@ -133,10 +138,14 @@ class Publisher:
         box.users.update(dict.fromkeys(users))
         if users_seen:
             box.users.update(users_seen)
+        if users_forgotten:
+            box.forgotten.update(dict.fromkeys(users_forgotten))
+            for items in users_forgotten.values():  # which may name them among their recent users
+                box.edges.update(dict.fromkeys(items))
         # A positive changes the edges of itself and of the ten items before it, both ways.
         for user in users:
             box.edges.update(dict.fromkeys(self._learner.recent(user, EDGES_PER_USER).tolist()))
-        if positives or users or users_seen:
+        if positives or users or users_seen or users_forgotten:
             self._unsettle()
 
     def items_changed(self, item_ids: Iterable[str]) -> None:
@@ -159,7 +168,9 @@ class Publisher:
     @property
     def urgent(self) -> bool:
         """Whether something waits that belongs into the very next flush."""
-        return bool(self.outbox.users or self.outbox.items or (self._index is not None and self._index.urgent))
+        box = self.outbox
+        waiting = box.users or box.forgotten or box.items
+        return bool(waiting or (self._index is not None and self._index.urgent))
 
     def item_rows(self, item_ids: Sequence[str]) -> ItemRows:
         """Return what the index is given of these items now. There must be an index."""
@@ -241,9 +252,13 @@ class Publisher:
     def _publish_users(self) -> None:
         waiting = self.outbox.users
         version = version_of(self.epoch, self.seq)
+        if forgotten := list(self.outbox.forgotten):
+            # Before the documents: whoever came back has a new row, and his new document stays.
+            self._users.delete(forgotten, version)
+            acknowledge(self.outbox.forgotten, forgotten)
         while waiting:
             rows = list(islice(waiting, USERS_AT_ONCE))
-            self._users.upsert([self._document(row, version) for row in rows])
+            self._users.upsert([self._document(row, version) for row in rows if self._learner.users.id(row)])
             acknowledge(waiting, rows)
 
     def _document(self, row: int, version: int) -> UserDocument:
@@ -313,8 +328,8 @@ class Publisher:
 
     def _changed_recent_users(self, row: int) -> list[int] | None:
         """Return an item's recent users when they are others than were published."""
-        users = self._learner.recent_users.of(row)
-        return users if users != self._recent_users_published.get(row, []) else None
+        users = [user for user in self._learner.recent_users.of(row) if self._learner.users.id(user)]
+        return users if users != self._recent_users_published.get(row) else None
 
     def _without_deleted(self, entries: Entries) -> Entries:
         catalogue = self._content.catalogue

@@ -100,7 +100,9 @@ class CrashAfter:
 
 
 def some_events(count: int, seed: int) -> list[Entry]:
-    """Return events with everything in them: new users and items, repeats, duplicates, history, rejection, rubbish."""
+    """Return events with everything in them: new users and items, repeats, duplicates, history, rejection, wishes to be
+    forgotten, rubbish.
+    """
     chance = random.Random(seed)
     entries = []
     for n in range(count):
@@ -112,6 +114,8 @@ def some_events(count: int, seed: int) -> list[Entry]:
             event["event_id"] = f"e{n if chance.random() < 0.95 else max(0, n - 3)}"
         if chance.random() < 0.05:
             event["type"] = "hide"
+        if chance.random() < 0.03:
+            event = {"user_id": user, "type": "forget", "timestamp": event["timestamp"]}
         value = b"rubbish" if chance.random() < 0.02 else msgspec.json.encode(event)
         entries.append(Entry(user, value))
     return entries
@@ -218,7 +222,7 @@ class CrashWorld:
         snapshot = SnapshotStore(Path(self.settings.snapshot_dir)).load_newest(MODEL.fingerprint())
         assert snapshot is not None
         learner = snapshot.records["learner"]
-        users, items = learner["user_ids"], learner["item_ids"]
+        users, items = [user_id for user_id in learner["user_ids"] if user_id], learner["item_ids"]
         log = open_event_log(self.settings.events_url)
         letters = log.dead_letters(USER_EVENTS, 1000)
         log.close()
@@ -257,6 +261,7 @@ class CrashWorld:
         item_reader = open_item_reader(self.settings.items_url)
         try:
             documents = {}
+            assert [x.user_id for x in await user_reader.scan(None, 1000)] == sorted(users)
             for user_id, state in (await user_reader.get_many(users)).items():
                 assert state.document is not None, user_id
                 record = msgspec.structs.asdict(state.document)

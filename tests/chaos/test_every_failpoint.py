@@ -43,6 +43,7 @@ def uncrashed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert not any(
         "i1" in dict(entries) for entries in [*contents["popular"].values(), *contents["neighbours"].values()]
     )
+    assert "" in contents["records"]["learner"]["user_ids"]
     assert all(contents["popular"].values()) and contents["recent_users"]
     return contents
 

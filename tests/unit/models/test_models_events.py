@@ -142,3 +142,11 @@ def test_any_bytes_are_either_an_interaction_or_a_bad_event(value):
         decode(value)
     except BadEvent as error:
         assert error.reason
+
+
+def test_an_event_of_type_forget_without_item_forgets_its_user():
+    decoder = EventDecoder(PositiveRule(DEFAULT_POSITIVES))
+    wish = decoder.decode(b'{"user_id": "u", "type": "forget"}', default_event_id="e", arrival_s=1e9)
+    assert (wish.feedback, wish.item_id, wish.strength) == ("forget", "", 0.0)
+    other = decoder.decode(b'{"user_id": "u", "item_id": "i", "type": "forget"}', default_event_id="e", arrival_s=1e9)
+    assert (other.feedback, other.item_id) == ("history", "i")

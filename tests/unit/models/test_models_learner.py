@@ -195,3 +195,27 @@ def test_event_seeds_do_not_change():
 def test_the_fingerprint_changes_with_every_setting():
     assert ModelSettings().fingerprint() == ModelSettings().fingerprint()
     assert ModelSettings(seed=1).fingerprint() != ModelSettings().fingerprint()
+
+
+def test_a_forgotten_user_leaves_a_row_of_nobody_and_comes_back_as_somebody_new():
+    learner = Learner(ModelSettings(dimension=8, negatives=4))
+    ada, bob = learner.add_user("ada"), learner.add_user("bob")
+    item, _ = learner.add_item("i"), learner.add_item("j")
+    for user in (ada, bob, ada, bob):
+        learner.mark_seen(user, item, learned=True)
+        learner.learn([user], [item], [1.0], [7], [2])
+    assert learner.user_embedding(ada).any()
+    learner.hide(ada, item)
+    vectors = learner.item_vectors(slice(0, 2)).tobytes()
+    for _ in range(2):
+        learner.forget_user(ada)
+    assert learner.users.row("ada") is None
+    assert not learner.user_embedding(ada).any()
+    assert learner.user_embedding(bob).any()
+    assert (learner.seen(ada), learner.hidden(ada), len(learner.recent(ada))) == ([], [], 0)
+    assert learner.item_vectors(slice(0, 2)).tobytes() == vectors
+    again = Learner.from_state(learner.settings, *learner.state())
+    assert again.users.row("ada") is None
+    assert again.users.row("bob") == bob
+    assert again.add_user("ada") == 2
+    assert again.positives_of(2) == 0

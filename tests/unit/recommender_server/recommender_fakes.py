@@ -22,14 +22,17 @@ from recommender_server.dependencies import Collaborators
 from recommender_server.settings import RecommenderSettings
 from stores.ports import (
     Candidates,
+    DeadLetter,
     Entry,
     IndexStatus,
     Numbered,
     PendingEvent,
     Query,
     Receipt,
+    Record,
     ServingState,
     StoreUnavailable,
+    TopicPartition,
     UserDocument,
     UserState,
 )
@@ -106,6 +109,7 @@ class MemoryEventLog(Weather):
     def __init__(self) -> None:
         super().__init__()
         self.topics: dict[str, list[Entry]] = {}
+        self.letters: list[DeadLetter] = []
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
         await self.pass_through("append")
@@ -114,8 +118,28 @@ class MemoryEventLog(Weather):
         records.extend(entries)
         return [Receipt(0, first + position) for position in range(len(entries))]
 
-    async def dead_letter(self, topic: str, receipt: Receipt) -> None:
-        return None
+    async def read(self, place: TopicPartition, offset: int, limit: int) -> list[Record]:
+        await self.pass_through("read")
+        entries = self.topics.get(place.topic, []) if place.partition == 0 else []
+        part = list(enumerate(entries))[offset : offset + limit]
+        return [Record(place.topic, 0, nth, entry.key, entry.value, 1e9 + nth) for nth, entry in part]
+
+    async def offsets_at(self, topic: str, time_s: float) -> dict[TopicPartition, int]:
+        await self.pass_through("offsets_at")
+        size = len(self.topics.get(topic, []))
+        return {TopicPartition(topic, 0): int(min(max(time_s - 1e9, 0), size))}
+
+    async def dead_letter(self, topic: str, receipt: Receipt) -> DeadLetter | None:
+        await self.pass_through("dead_letter")
+        return next((x for x in self.letters if (x.partition, x.offset) == (receipt.partition, receipt.offset)), None)
+
+    async def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
+        await self.pass_through("dead_letters")
+        return self.letters[::-1][:limit]
+
+    async def drop_dead_letters(self, topic: str, receipts: Sequence[Receipt]) -> None:
+        await self.pass_through("drop_dead_letters")
+        self.letters = [x for x in self.letters if Receipt(x.partition, x.offset) not in receipts]
 
     def decoded(self, topic: str) -> list[Any]:
         return [msgspec.json.decode(entry.value) for entry in self.topics.get(topic, [])]
@@ -149,6 +173,10 @@ class MemoryUsers(Weather):
             raise StoreUnavailable("bad weather for writing")
         for user_id, added in events.items():
             self.pending.setdefault(user_id, []).extend(added)
+
+    async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
+        await self.pass_through("scan")
+        return [self.documents[x] for x in sorted(self.documents) if after is None or x > after][:limit]
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         await self.pass_through("forget_pending")
