@@ -71,6 +71,7 @@ class Reporter:
         # Told at once: a board shows that nothing has failed, not that nothing is known.
         for reason in BAD_REASONS:
             metrics.count("dead_letters", 0, reason=reason)
+        metrics.count("events_lost", 0)
         for store in WRITE_SECONDS:
             metrics.count("store_failures", 0, store=store)
 

@@ -114,6 +114,14 @@ RULES = (
         "A producer sends what cannot be read. The dead letters hold reason, place and original bytes.",
     ),
     Rule(
+        "events-lost",
+        "Events were never learned",
+        {"lost": Query(graphite_path("events_lost"), "sum", 60)},
+        "$lost > 0",
+        0,
+        "The log dropped them before the trainer came to them, and it was told to go on (--on-gap=skip).",
+    ),
+    Rule(
         "not-above-popularity",
         "What is served is not above popularity",
         {"below": Query(graphite_path("served_below_popularity"))},

@@ -44,6 +44,7 @@ OPERATIONS = Board(
                     (
                         *quantiles("own answers reflect it", "own_freshness_seconds"),
                         *quantiles("the index holds the moved vector", "learned_freshness_seconds"),
+                        *quantiles("a new item can be found", "item_freshness_seconds"),
                     ),
                     "s",
                 ),
@@ -112,6 +113,7 @@ OPERATIONS = Board(
                         summed("writes that a store refused", "store_failures"),
                         summed("calls that failed or came too late", "dependency_failures"),
                         summed("answers made without a dependency", "degraded"),
+                        named("events lost from the log", "events_lost"),
                         named("served lists not logged", "served_records_dropped"),
                         named("requests refused", "requests_refused"),
                     ),
