@@ -37,7 +37,8 @@ OUTAGES = {
 }
 _BEFORE_S, _BACK_S = 3.0, 60.0
 _SPAN = 4
-_FIRST_PORTS = iter(range(21_000, 30_000, 10))
+# From another place in every process, so that two runs at once do not take each other's.
+_FIRST_PORTS = iter(range(21_000 + os.getpid() % 80 * 100, 30_000, 10))
 
 
 @pytest.fixture(scope="module")
