@@ -69,6 +69,8 @@ class Carbon(_FromPyPI):
 
     def prepare(self, cache: Path, data: Path) -> None:
         """Write carbon's three files."""
+        # A killed carbon leaves it, and whatever has that number now would be taken for a running carbon.
+        _pid_file(data).unlink(missing_ok=True)
         (data / "carbon.conf").write_text(
             "[cache]\n"
             f"STORAGE_DIR = {data}\nLOCAL_DATA_DIR = {data}/whisper/\nCONF_DIR = {data}\nLOG_DIR = {data}\n"
@@ -85,8 +87,7 @@ class Carbon(_FromPyPI):
     def command(self, cache: Path, data: Path) -> list[str]:
         """Run carbon-cache; ``--debug`` is its word for the foreground and the log on standard output."""
         python, program = self._program(cache, "python"), self._program(cache, "carbon-cache.py")
-        # A file of the last run would be taken for a running carbon.
-        return [python, program, f"--config={data}/carbon.conf", f"--pidfile={data}/carbon.pid", "--debug", "start"]
+        return [python, program, f"--config={data}/carbon.conf", f"--pidfile={_pid_file(data)}", "--debug", "start"]
 
     def environment(self, cache: Path, data: Path) -> Mapping[str, str]:
         """Carbon wants a root, whatever its settings say."""
@@ -157,3 +158,7 @@ class GraphiteWeb(_FromPyPI):
         if response.status != http.client.OK:
             raise NotHealthy(f"graphite-web answered {response.status}")
         return f"graphite-web {body}"
+
+
+def _pid_file(data: Path) -> Path:
+    return data / "carbon.pid"
