@@ -27,12 +27,20 @@ def setting(
     check: Callable[[Any], None] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    secret: bool = False,
 ) -> Any:
     """Declare one setting: its environment variable, default (none: it must be given), one sentence, and its limits.
 
-    ``check`` raises ``ValueError`` on a value that cannot be used.
+    ``check`` raises ``ValueError`` on a value that cannot be used. A ``secret`` value is in no error message.
     """
-    metadata = {"name": name, "doc": doc, "check": check, "minimum": minimum, "maximum": maximum}
+    metadata = {
+        "name": name,
+        "doc": doc,
+        "check": check,
+        "minimum": minimum,
+        "maximum": maximum,
+        "secret": secret,
+    }
     if default is dataclasses.MISSING:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -53,7 +61,8 @@ def load(kind: type[SettingsType], environ: Mapping[str, str]) -> SettingsType:
         try:
             values[field.name] = _checked(_parse(text, hints[field.name]), field.metadata)
         except ValueError as error:
-            faults.append(f"{name}={_without_password(text)!r}: {error}")
+            shown = "..." if field.metadata["secret"] else repr(_without_password(text))
+            faults.append(f"{name}={shown}: {error}")
     if faults:
         raise BadSettings("\n".join(faults))
     return kind(**values)

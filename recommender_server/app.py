@@ -19,6 +19,7 @@ import falcon.asgi
 
 from models.settings import load
 from recommender_server import problems
+from recommender_server.access import Access
 from recommender_server.background import Background
 from recommender_server.batch_resource import BatchResource
 from recommender_server.current_state import CurrentState
@@ -81,7 +82,8 @@ def create_app(
     vital_signs = VitalSigns(dependencies, traffic, metrics)
     health = Health(dependencies, recommender, traffic, vital_signs, exposition, version, deadline)
     live_report = LiveReport(dependencies, recommender, deadline)
-    middleware: list[Any] = [traffic, vital_signs, live_report, Background(dependencies, served, clock)]
+    access = Access(settings.keys(), settings.rate_limit_per_s, clock, metrics)
+    middleware: list[Any] = [traffic, access, vital_signs, live_report, Background(dependencies, served, clock)]
     app = falcon.asgi.App(middleware=middleware)
     app.req_options.strip_url_path_trailing_slash = False
     app.set_error_serializer(problems.serialize)

@@ -16,11 +16,12 @@ from recommender_server import (
     rules_resource,
     similar_resource,
 )
+from recommender_server.access import REFUSALS, scope_of
 from recommender_server.answers import answer
 from recommender_server.problems import KINDS
 from recommender_server.requests import Bounds
 from stores import openapi, openapi_page
-from stores.openapi import HTML, Operation
+from stores.openapi import HTML, Guard, Operation
 
 OPERATIONS = (
     *recommendations_resource.OPERATIONS,
@@ -38,7 +39,8 @@ OPERATIONS = (
 
 def document(version: str, bounds: Bounds) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of a recommender with these limits."""
-    return openapi.document("recommender", version, OPERATIONS, KINDS, {"max_k": bounds.max_k})
+    limits = {"max_k": bounds.max_k}
+    return openapi.document("recommender", version, OPERATIONS, KINDS, limits, guard=Guard(scope_of, REFUSALS))
 
 
 class DocumentResource:

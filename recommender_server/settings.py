@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from models.event_settings import EventSettings
 from models.settings import setting
+from recommender_server.access import Key, keys_of
 from stores.store_settings import MetricsSettings, StoreSettings
 
 
@@ -52,3 +53,18 @@ class RecommenderSettings(EventSettings, MetricsSettings, StoreSettings):
         minimum=0,
         maximum=1,
     )
+    api_keys: str = setting(
+        "API_KEYS",
+        "",
+        doc="Keys as name:scope+scope:sha256, separated by commas; none: anybody on this machine. "
+        "`python -m recommender_server.access NAME SCOPE...` makes one.",
+        check=keys_of,  # type: ignore[arg-type]
+        secret=True,
+    )
+    rate_limit_per_s: float = setting(
+        "RATE_LIMIT_PER_S", 1000.0, doc="Requests a second that one key may send to one process.", minimum=0.1
+    )
+
+    def keys(self) -> list[Key]:
+        """Return the keys. Raises ``ValueError``."""
+        return keys_of(self.api_keys)

@@ -14,6 +14,12 @@ from stores.ports import Metrics
 # Answered whatever the load: who looks after the process must always be able to ask.
 ALWAYS_SERVED = frozenset({"/", "/healthz", "/readyz", "/version", "/metrics"})
 
+# Nothing here is to be guessed at, framed or run; the pages for people say themselves what they may load.
+SAFE = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
+
 
 class Traffic:
     """Falcon middleware."""
@@ -33,6 +39,7 @@ class Traffic:
         request.context.started_s = time.perf_counter()
         request.context.request_id = uuid.uuid4().hex
         response.set_header("X-Request-Id", request.context.request_id)
+        response.set_headers(SAFE)
         request.context.counted = False
         if request.path in ALWAYS_SERVED:
             return

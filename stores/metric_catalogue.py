@@ -143,6 +143,7 @@ _DECLARED = (
     _counter("requests", "requests", RECOMMENDER, "Requests by route and HTTP status.", "route", "status"),
     _gauge("requests_in_flight", "requests", RECOMMENDER, "Requests being answered."),
     _counter("requests_refused", "requests", RECOMMENDER, "Requests refused over the concurrency limit."),
+    _counter("access_refused", "requests", RECOMMENDER, "Requests refused for want of a key or its scope.", "reason"),
     _counter("recommendations", "answers", RECOMMENDER, "Recommendations served, by source.", "source"),
     _counter("degraded", "answers", RECOMMENDER, "Answers made without a dependency, by dependency.", "dependency"),
     _counter("stale_answers", "answers", RECOMMENDER, "Answers that could not wait for the state asked for."),

@@ -7,7 +7,7 @@ that the document cannot say one thing and the server do another. Both servers h
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -79,6 +79,13 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Guard(msgspec.Struct, frozen=True):
+    """How a server is guarded: the scope an operation needs of a key, by method and path, and how it is refused."""
+
+    scope_of: Callable[[str, str], str | None]
+    problems: tuple[str, ...]
+
+
 def document(
     title: str,
     version: str,
@@ -86,22 +93,30 @@ def document(
     problems: Mapping[str, tuple[int, str]],
     limits: Mapping[str, int],
     schema_hook: Any = None,
+    guard: Guard | None = None,
 ) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document.
 
     ``problems``: status and meaning of every kind. ``limits``: what ``Parameter.maximum`` names. ``schema_hook``: as of
-    ``msgspec.json.schema_components``, for types that it does not know.
+    ``msgspec.json.schema_components``, for types that it does not know. ``guard``: of a server that takes keys.
     """
     writer = _Writer(operations, problems, limits, schema_hook)
     paths: dict[str, Any] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = writer.operation(operation)
+        scope = guard.scope_of(operation.method, operation.path) if guard else None
+        if guard and scope:
+            operation = msgspec.structs.replace(operation, problems=(*operation.problems, *guard.problems))
+        written = paths.setdefault(operation.path, {})[operation.method] = writer.operation(operation)
+        if scope:
+            # Without keys in its settings the server asks for none, hence the empty alternative.
+            written["security"] = [{}, {"key": [scope]}]
+    schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if guard else {}
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": dict(sorted(writer.components.items()))},
+        "components": {"schemas": dict(sorted(writer.components.items()))} | schemes,
     }
 
 

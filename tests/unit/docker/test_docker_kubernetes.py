@@ -90,5 +90,6 @@ def test_the_settings_are_settings() -> None:
         for _, document in OBJECTS
         for name, value in {**document.get("data", {}), **document.get("stringData", {})}.items()
     }
-    assert set(given) == {"EVENTS_URL", "USERS_URL", "ITEMS_URL", "INDEX_URL", "SNAPSHOT_DIR", "METRICS_URL"}
+    urls = {"EVENTS_URL", "USERS_URL", "ITEMS_URL", "INDEX_URL", "METRICS_URL"}
+    assert set(given) == {*urls, "SNAPSHOT_DIR", "API_KEYS"}
     load(RecommenderSettings, given)

@@ -88,3 +88,9 @@ def test_gunicorn_gives_up_on_bad_settings_too(tmp_path):
     )
     assert finished.returncode == 3
     assert "MAX_K" in finished.stderr
+
+
+def test_a_public_bind_without_a_key_refuses_to_start(tmp_path):
+    command = [*RECOMMENDER, "--bind", f"0.0.0.0:{free_port()}"]
+    ended = subprocess.run(command, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and "set API_KEYS" in ended.stderr
