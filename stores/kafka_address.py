@@ -26,8 +26,10 @@ MOST_PARTITIONS = 1_000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _DAY_MS = 86_400_000
+# A record, with room for all of the largest request body that the API reads by default.
+MAX_RECORD_BYTES = 2 * 1024 * 1024
 # The log itself is what the trainer learns from, so arrival is when the log accepted a record.
-_ALWAYS = {"message.timestamp.type": "LogAppendTime"}
+_ALWAYS = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MAX_RECORD_BYTES)}
 _KEPT = {
     # A trainer that was away for longer finds a gap and says so.
     USER_EVENTS: {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY_MS)},

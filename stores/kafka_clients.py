@@ -14,18 +14,17 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
-from stores.kafka_address import KafkaAddress
+from stores.kafka_address import MAX_RECORD_BYTES, KafkaAddress
 from stores.ports import Clock, PositionLost, StoreUnavailable
 
 # After a fault no client is made for a while, longer each time.
 PAUSES_S = (0.1, 0.2, 0.5, 1.0)
-# A client finds the brokers within this time, or within the time-out of a call if that is shorter.
-BOOTSTRAP_S = 2.0
+# A client finds the brokers within this time, or within the time-out of a call if that is shorter; a login takes longer.
+BOOTSTRAP_S, LOGIN_S = 2.0, 6.0
 # A broker that is back is found this soon; topics that got more partitions likewise.
 RECONNECT_MS, METADATA_AGE_MS = 500, 10_000
 # The driver sleeps so long wherever it waits for something of its own, the first fetch and the first append included.
 RETRY_MS = 20
-MAX_REQUEST_BYTES = 1_048_576
 
 Client = TypeVar("Client")
 Result = TypeVar("Result")
@@ -38,9 +37,10 @@ class Clients:
 
     def __init__(self, address: KafkaAddress, timeout_s: float) -> None:
         self._timeout_ms = int(timeout_s * 1000)
+        bootstrap_s = BOOTSTRAP_S if address.security == "PLAINTEXT" else LOGIN_S
         self._common: dict[str, Any] = {
             **address.login(),
-            "bootstrap_timeout_ms": min(self._timeout_ms, int(BOOTSTRAP_S * 1000)),
+            "bootstrap_timeout_ms": min(self._timeout_ms, int(bootstrap_s * 1000)),
             "request_timeout_ms": self._timeout_ms,
             "reconnect_backoff_max_ms": RECONNECT_MS,
             "retry_backoff_ms": RETRY_MS,
@@ -57,6 +57,8 @@ class Clients:
             enable_auto_commit=False,
             auto_offset_reset="none",
             allow_auto_create_topics=False,
+            # What a transaction of somebody else wrote and then took back was never an event.
+            isolation_level="read_committed",
             metrics_enabled=False,
         )
 
@@ -69,7 +71,7 @@ class Clients:
             enable_idempotence=True,
             delivery_timeout_ms=self._timeout_ms,
             max_block_ms=self._timeout_ms,
-            max_request_size=MAX_REQUEST_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
             metrics_enabled=False,
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 from kafka import OffsetSpec
 
 from stores.kafka_address import DEAD_LETTERS
-from stores.kafka_append import MAX_RECORD_BYTES, Message
+from stores.kafka_append import MAX_ENTRY_BYTES, Message
 from stores.kafka_lookup import KafkaLookup
 from stores.ports import DeadLetter, Receipt, TopicPartition
 
@@ -32,7 +32,7 @@ def messages_of(letters: Sequence[DeadLetter]) -> list[Message]:
             ("reason", letter.reason.encode()),
             ("message", letter.message[:MAX_MESSAGE_CHARACTERS].encode(errors="replace")),
         ]
-        room = MAX_RECORD_BYTES - 8 * 1024
+        room = MAX_ENTRY_BYTES - 8 * 1024
         if len(letter.value) > room:
             headers.append(("bytes", str(len(letter.value)).encode()))
         key = _key(letter.topic, letter.partition, letter.offset)

@@ -19,7 +19,7 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError
 
 from stores.clock import SystemClock
 from stores.kafka_address import DEAD_LETTERS, KafkaAddress
-from stores.kafka_append import Appender, GroupAppend, message_of
+from stores.kafka_append import Appender, GroupAppend, Message, message_of
 from stores.kafka_clients import Clients, Kept
 from stores.kafka_dead_letters import LetterBox, messages_of
 from stores.kafka_lookup import KafkaLookup, record_of
@@ -154,13 +154,19 @@ class KafkaEventLog:
         messages = [message_of(entry) for entry in entries]
         receipts: list[Receipt] = []
         for start in range(0, len(messages), APPEND_RECORDS):
-            receipts += self._appender.append([(topic, messages[start : start + APPEND_RECORDS])])[0]
+            receipts += self._append(topic, messages[start : start + APPEND_RECORDS])
         return receipts
 
     def set_aside(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters, acknowledged on return. Safe to repeat: readers take the first of a place."""
         if letters:
-            self._appender.append([(DEAD_LETTERS, messages_of(letters))])
+            self._append(DEAD_LETTERS, messages_of(letters))
+
+    def _append(self, topic: str, messages: Sequence[Message]) -> list[Receipt]:
+        [outcome] = self._appender.append([(topic, messages)])
+        if isinstance(outcome, StoreUnavailable):
+            raise outcome
+        return outcome
 
     def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
         """Return the newest dead letters of a topic, newest first, of the newest ``MOST_LETTERS`` of all topics."""
@@ -201,8 +207,8 @@ class KafkaAsyncEventLog:
     async def append(self, topic: str, entries: Sequence[Entry]) -> list[Receipt]:
         """Append in order; acknowledged by every in-sync replica on return. NOT safe to repeat.
 
-        Raises ``StoreUnavailable``: not acknowledged in time, or a neighbour in the same batch was not; what was not
-        sent by then never will be. Raises ``ValueError`` for an entry that no record can hold.
+        Raises ``StoreUnavailable``: not acknowledged in time; what was not sent by then never will be. Raises
+        ``ValueError`` for an entry that no record can hold.
         """
         if not entries:
             return []
@@ -234,7 +240,7 @@ class KafkaAsyncEventLog:
     async def close(self) -> None:
         """Finish what was asked for and release what is held. Safe to repeat."""
         await self._writer.close()
-        self._looking_up.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._looking_up.shutdown, cancel_futures=True)
         self._lookup.close()
 
     async def _look_up(self, look: Callable[[], Result]) -> Result:

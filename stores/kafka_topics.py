@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kafka import KafkaAdminClient, OffsetAndMetadata, OffsetSpec
+from kafka import IsolationLevel, KafkaAdminClient, OffsetAndMetadata, OffsetSpec
 from kafka import TopicPartition as KafkaPlace
 from kafka.errors import (
     CoordinatorNotAvailableError,
@@ -53,7 +53,9 @@ class KafkaTopics:
         _, places = self.describe(topic)
         name = self._address.topic(topic)
         wanted = {KafkaPlace(name, place.partition): which for place in places}
-        found = self._ask(lambda admin: admin.list_partition_offsets(wanted, timeout_ms=self._timeout_s * 1000))
+        found = self._ask(
+            lambda admin: admin.list_partition_offsets(wanted, IsolationLevel.READ_COMMITTED, self._timeout_s * 1000)
+        )
         return {place: found[KafkaPlace(name, place.partition)].offset for place in places}
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as KafkaPlace
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -259,6 +259,56 @@ def test_a_deleted_item_is_a_tombstone_that_comes_back_as_no_bytes() -> None:
     [record] = consumer.poll(timeout_ms=5000)[place]
     consumer.close()
     assert record.value is None
+
+
+def test_what_a_transaction_of_others_took_back_is_no_event() -> None:
+    url = _new_url()
+    with closing(open_event_log(url)) as log:
+        log.append(USER_EVENTS, [Entry("u", b"ours")])
+        producer = KafkaProducer(bootstrap_servers=BROKER, transactional_id=f"others-{uuid.uuid4().hex}")
+        producer.init_transactions()
+        for value, ending in ((b"taken back", producer.abort_transaction), (b"kept", producer.commit_transaction)):
+            producer.begin_transaction()
+            producer.send(_topic(url), value, b"u").get(10)
+            ending()
+        producer.close()
+        log.seek(log.begin_offsets(USER_EVENTS))
+        assert _read(log, 3, seconds=3.0) == ["ours", "kept"]
+
+    async def read() -> list[str]:
+        serving = open_async_event_log(url, timeout_s=5.0)
+        records = await serving.read(TopicPartition(USER_EVENTS, 0), 0, 10)
+        await serving.close()
+        return [record.value.decode() for record in records]
+
+    assert asyncio.run(read()) == ["ours", "kept"]
+
+
+@pytest.mark.parametrize("size", [1_048_576, 2_080_000])
+def test_an_item_as_large_as_a_request_body_can_be_kept(size: int) -> None:
+    with closing(open_event_log(_new_url())) as log:
+        log.append(ITEMS, [Entry("i1", b"x" * size), Entry("i2", b"y")])
+        log.seek(log.begin_offsets(ITEMS))
+        assert [len(value) for value in _read(log, 2)] == [size, 1]
+        with pytest.raises(ValueError, match="bytes"):
+            log.append(ITEMS, [Entry("i1", b"x" * 2_097_152)])
+
+
+def test_a_topic_that_cannot_be_appended_to_takes_no_other_with_it() -> None:
+    url = _new_url()
+
+    async def append() -> list[Any]:
+        serving = open_async_event_log(url, timeout_s=5.0)
+        await serving.append(USER_EVENTS, [Entry("u", b"first")])
+        appends = [serving.append(topic, [Entry("u", b"x")]) for topic in ("no/name", USER_EVENTS, "no/name", ITEMS)]
+        outcomes = await asyncio.gather(*appends, return_exceptions=True)
+        await serving.close()
+        return outcomes
+
+    bad, good, also_bad, item = asyncio.run(append())
+    assert isinstance(bad, StoreUnavailable)
+    assert isinstance(also_bad, StoreUnavailable)
+    assert (good, item) == ([Receipt(0, 1)], [Receipt(0, 0)])
 
 
 def test_dead_letters_lie_in_their_topic_as_others_can_read_them() -> None:
