@@ -19,7 +19,7 @@ from stores.ports import Clock, PositionLost, StoreUnavailable
 
 # After a fault no client is made for a while, longer each time.
 PAUSES_S = (0.1, 0.2, 0.5, 1.0)
-# A client finds the brokers within this time, or within the time-out of a call if that is shorter; a login takes longer.
+# A client finds the brokers within this time, or within the time-out of a call if shorter; a login takes longer.
 BOOTSTRAP_S, LOGIN_S = 2.0, 6.0
 # A broker that is back is found this soon; topics that got more partitions likewise.
 RECONNECT_MS, METADATA_AGE_MS = 500, 10_000
