@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from demo.processes import INDEX_PORT, RECOMMENDER_PORT
+from services.graphite import Carbon
+from services.registered import SERVERS
 from services.statsd import Statsd
 from stores.adapters import check_events_url, check_items_url, check_metrics_url, check_users_url
 from tests.architecture.source_tree import ROOT
@@ -158,3 +160,11 @@ def test_the_urls_of_infra_have_adapters() -> None:
     check_items_url(given["ITEMS_URL"])
     check_metrics_url(given["METRICS_URL"])
     check_metrics_url("")
+
+
+def test_whoever_uses_the_servers_finds_them_where_the_local_ones_are() -> None:
+    published = {port for service in THEIRS.values() for port in service.get("ports", [])}
+    places = {re.sub(r"^127\.0\.0\.1:(\d+):\d+", r"\1", port) for port in published}
+    for kind in SERVERS:
+        assert str(kind.default_port) in places, kind.name
+    assert {str(Carbon().query_port), f"{Statsd.default_port}/udp"} <= places
