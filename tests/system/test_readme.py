@@ -34,6 +34,10 @@ def _fill(loop: RealLoop) -> None:
         for n in range(12)
         for item in ("casablanca", "vertigo", "alien", "psycho", "brazil", "dune", "heat")[n % 4 :]
     ]
+    films = [
+        {"item_id": x, "category": "thriller", "attributes": {"year": 1958}} for x in ("vertigo", "psycho", "heat")
+    ]
+    assert loop.post("/v1/items", films, "PUT")[0] == 200
     status, answer = loop.post("/v1/events", {"events": likes})
     assert status == 202, answer
     _wait_until_learned(loop, answer["receipts"][-1])
@@ -74,7 +78,7 @@ def test_every_example_answers(loop: RealLoop) -> None:
             answer = answer["answer"]
         if "/v1/recommendations" in example:
             assert {"request_id", "as_of", "degraded", "stale"} <= answer.keys()
-            assert answer["items"], answer
+            assert answer["items"], (example, answer)
     # On a busy machine a first answer may miss its time budget and say so; it does not stay that way.
     loop.wait(
         lambda: (
