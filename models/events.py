@@ -85,6 +85,16 @@ class PositiveRule:
         if not self._clauses:
             raise ValueError("names no positive event")
 
+    def strongest(self) -> tuple[str, float | None]:
+        """Return type and value of an event that counts as much as any: the first of the strongest clauses."""
+        found = [
+            (strength, name, limit, strictly)
+            for name, clauses in self._clauses.items()
+            for limit, strictly, strength in clauses
+        ]
+        _, name, limit, strictly = max(found, key=lambda clause: clause[0])
+        return name, None if limit == -math.inf else limit + 1 if strictly else limit
+
     def strength(self, event_type: str, value: float | None) -> float:
         """Return the strength of an event, 0 when it is not positive; the strongest clause that fits counts."""
         best = 0.0

@@ -17,6 +17,7 @@ from typing import Any
 
 import falcon.asgi
 
+from models.events import PositiveRule
 from models.settings import load
 from recommender_server import problems
 from recommender_server.access import Access
@@ -95,7 +96,8 @@ def create_app(
     app.add_route("/v1/rules", stored_rules, suffix="all")
     app.add_route("/v1/rules/{name}", stored_rules)
     histories = Histories(dependencies, clock, deadline_s)
-    add_data_routes(app, dependencies, ingest, histories, recommender, current, bounds, deadline)
+    positives = PositiveRule(settings.positive_events)
+    add_data_routes(app, dependencies, ingest, histories, recommender, current, positives, bounds, deadline)
     app.add_route("/v1/metrics/stream", live_report)
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
     description = DocumentResource(version, bounds)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import falcon.asgi
 
+from models.events import PositiveRule
 from recommender_server import (
     dead_letters_resource,
     events_resource,
+    exchange_resource,
     item_resource,
     items_resource,
     outcomes,
@@ -21,6 +23,8 @@ from recommender_server.degradation import NewDeadline
 from recommender_server.dependencies import Dependencies
 from recommender_server.event_fates import EventFates
 from recommender_server.events_resource import EventsResource
+from recommender_server.exchange import Exchange
+from recommender_server.exchange_resource import ExportResource, ImportResource
 from recommender_server.history import Histories
 from recommender_server.ingesting import Ingest
 from recommender_server.item_resource import ItemResource
@@ -41,6 +45,7 @@ OPERATIONS = (
     *popular_resource.OPERATIONS,
     *outcomes.OPERATIONS,
     *dead_letters_resource.OPERATIONS,
+    *exchange_resource.OPERATIONS,
 )
 
 
@@ -51,6 +56,7 @@ def add_data_routes(
     histories: Histories,
     recommender: Recommender,
     current: CurrentState,
+    positives: PositiveRule,
     bounds: Bounds,
     deadline: NewDeadline,
 ) -> None:
@@ -75,3 +81,8 @@ def add_data_routes(
     letters = DeadLettersResource(fates, bounds, deadline)
     app.add_route("/v1/dead_letters", letters)
     app.add_route("/v1/dead_letters/redrive", letters, suffix="redrive")
+    exchange = Exchange(dependencies, ingest, positives, deadline)
+    exporting, importing = ExportResource(exchange, streams), ImportResource(exchange, ingest, streams, bounds)
+    for kind in ("items", "users", "events"):
+        app.add_route(f"/v1/export/{kind}", exporting, suffix=kind)
+        app.add_route(f"/v1/import/{kind}", importing, suffix=kind)

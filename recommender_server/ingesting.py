@@ -64,14 +64,33 @@ class Ingest:
 
         NOT safe to repeat, except for events with an event_id. Raises ``Problem`` when the log does not answer.
         """
+        return await self._take(raw, self._event, _encode)
+
+    async def import_events(self, raw: Sequence[Any]) -> tuple[list[EventResult], bool]:
+        """As ``take_events``, for events that were exported: they are appended whole, and may forget users."""
+        return await self._take(raw, self._imported, None)
+
+    async def _take(
+        self,
+        raw: Sequence[Any],
+        read: Callable[[Any, float], Interaction],
+        encode: Callable[[Interaction], bytes] | None,
+    ) -> tuple[list[EventResult], bool]:
+        """Take what ``read`` lets pass; it stands on the log as ``encode`` writes it, or as it came."""
         deadline = Deadline(self._clock, self._deadline_s)
         arrival_s = self._clock.now_s()
-        parsed = [_parsed(lambda event=event: self._event(event, arrival_s)) for event in raw]  # type: ignore[misc]
+        parsed = [_parsed(lambda event=event: read(event, arrival_s)) for event in raw]  # type: ignore[misc]
         for result in parsed:
             if isinstance(result, EventResult):
                 self._metrics.count("events_refused", reason=result.reason or "")
         good = [result for result in parsed if isinstance(result, Interaction)]
-        receipts = await self._append(USER_EVENTS, [Entry(event.user_id, _encode(event)) for event in good])
+        values = [
+            _encoder.encode(whole) if encode is None else encode(event)
+            for whole, event in zip(raw, parsed, strict=True)
+            if isinstance(event, Interaction)
+        ]
+        entries = [Entry(event.user_id, value) for event, value in zip(good, values, strict=True)]
+        receipts = await self._append(USER_EVENTS, entries)
         self._metrics.count("events_posted", len(good))
         appended_s = self._clock.monotonic_s()
         pending: dict[str, list[PendingEvent]] = {}
@@ -127,6 +146,12 @@ class Ingest:
         if event.feedback == "forget":
             raise BadEvent("bad_item_id", "item_id is missing; to forget a user, DELETE /v1/users/{user_id}")
         if len(_encode(event)) > MAX_EVENT_BYTES:
+            raise BadEvent("too_large", f"an event may have {MAX_EVENT_BYTES} bytes")
+        return event
+
+    def _imported(self, raw: Any, arrival_s: float) -> Interaction:
+        event = self._decoder.validate(raw, default_event_id="", arrival_s=arrival_s)
+        if len(_encoder.encode(raw)) > MAX_EVENT_BYTES:
             raise BadEvent("too_large", f"an event may have {MAX_EVENT_BYTES} bytes")
         return event
 
