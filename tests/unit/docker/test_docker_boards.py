@@ -144,3 +144,24 @@ def test_a_rule_is_about_numbers_that_it_has(rule: Any) -> None:
 
 def test_a_graphite_that_is_not_there_is_no_pass() -> None:
     assert len(unanswered("http://127.0.0.1:9", 60)) == len(list(questions()))
+
+
+# What each rule sees of a system that is well, and of one that is not.
+WELL_AND_ILL = {
+    "trainer-silent": ({"flushes": 300}, {"flushes": 0}),
+    "lag-grows": ({"growth": -20, "lag": 40}, {"growth": 5000, "lag": 9000}),
+    "snapshot-old": ({"age": 9000, "events": 0}, {"age": 301, "events": 1}),
+    "dead-letters": ({"letters": 3}, {"letters": 11}),
+    "events-lost": ({"lost": 0}, {"lost": 1}),
+    "not-above-popularity": ({"below": 0}, {"below": 1}),
+    "outcomes-missing": ({"answers": 900, "learned": 4000, "hits": 380}, {"answers": 900, "learned": 4000, "hits": 0}),
+    "dependency-left-alone": ({"worst": 1}, {"worst": 2}),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.uid)
+def test_a_rule_fires_when_something_is_wrong_and_not_before(rule: Any) -> None:
+    for numbers, fires in zip(WELL_AND_ILL[rule.uid], (False, True), strict=True):
+        formula = re.sub(r"\$(\w+)", lambda name, numbers=numbers: str(numbers[name[1]]), rule.condition)
+        assert re.fullmatch(r"[\d<>=&. -]+", formula)
+        assert eval(formula.replace("&&", " and ")) is fires, formula
