@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pymongo
-from pymongo import AsyncMongoClient, MongoClient, WriteConcern
-from pymongo.asynchronous.collection import AsyncCollection
+from pymongo import AsyncMongoClient, MongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, InvalidOperation, OperationFailure, PyMongoError
 
 from stores.ports import StoreUnavailable
 
 Fields = dict[str, Any]
+Answer = TypeVar("Answer")
 
 # On the disks of most of the servers before it counts as written.
 DURABLE = WriteConcern(w="majority", j=True)
+# Who has the lease, and what a user just did, is never asked of a server that may lag, whatever the URL prefers.
+_NEWEST = ReadPreference.PRIMARY
 DUPLICATE_KEY = 11000
 
 _DEFAULT_DATABASE = "recommender"
@@ -60,12 +63,13 @@ class Connection:
         self._client: MongoClient[Fields] | None = None
 
     @contextmanager
-    def collection(self, name: str, write_concern: WriteConcern = DURABLE) -> Iterator[Collection[Fields]]:
+    def collection(self, name: str) -> Iterator[Collection[Fields]]:
         """Work on a collection; the block as a whole has the deadline. Raises ``StoreUnavailable``."""
         with _translated(), pymongo.timeout(self._timeout_s):
             if self._client is None:
                 self._client = MongoClient(self._url, **_options(self._url, self._timeout_s))
-            yield self._client.get_default_database(_DEFAULT_DATABASE).get_collection(name, write_concern=write_concern)
+            database = self._client.get_default_database(_DEFAULT_DATABASE)
+            yield database.get_collection(name, write_concern=DURABLE, read_preference=_NEWEST)
 
     def close(self) -> None:
         """Close the client, within the deadline. Safe to repeat."""
@@ -81,20 +85,37 @@ class AsyncConnection:
     def __init__(self, url: str, timeout_s: float) -> None:
         self._url, self._timeout_s = url, timeout_s
         self._client: AsyncMongoClient[Fields] | None = None
+        self._running: set[asyncio.Task[Any]] = set()
 
-    @asynccontextmanager
-    async def collections(self, *names: str) -> AsyncIterator[list[AsyncCollection[Fields]]]:
-        """Work on collections; the block as a whole has the deadline. Raises ``StoreUnavailable``."""
+    async def run(self, work: Callable[[AsyncDatabase[Fields]], Coroutine[Any, Any, Answer]]) -> Answer:
+        """Do something with the database; all of it has the deadline. Raises ``StoreUnavailable``.
+
+        It goes on when the caller gives up: the driver closes a connection whose answer is not waited for, and a caller
+        with less time than connecting takes would never be answered, however often he asks.
+        """
+        task = asyncio.create_task(self._within_deadline(work))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def _within_deadline(self, work: Callable[[AsyncDatabase[Fields]], Coroutine[Any, Any, Answer]]) -> Answer:
         with _translated(), pymongo.timeout(self._timeout_s):
             if self._client is None:
                 self._client = AsyncMongoClient(self._url, **_options(self._url, self._timeout_s))
-            database = self._client.get_default_database(_DEFAULT_DATABASE)
+            database = self._client.get_default_database(_DEFAULT_DATABASE).with_options(read_preference=_NEWEST)
             # The driver looks at its deadline between two waits, not in the middle of each.
             async with asyncio.timeout(self._timeout_s):
-                yield [database.get_collection(name) for name in names]
+                return await work(database)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear of it
 
     async def close(self) -> None:
-        """Close the client, within the deadline. Safe to repeat."""
+        """Let what runs end and close the client, within two deadlines. Safe to repeat."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._timeout_s)
         client, self._client = self._client, None
         if client is not None:
             with pymongo.timeout(self._timeout_s):

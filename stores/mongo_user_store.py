@@ -14,6 +14,7 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 from pymongo import ASCENDING, IndexModel, ReplaceOne
+from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError
 
 from stores.mongo_connection import AsyncConnection, Connection, Fields, check_url, only_duplicates
@@ -66,11 +67,14 @@ class MongoUserReader:
         if not user_ids:
             return {}
         wanted = {"$in": list(user_ids)}
-        async with self._connection.collections(_USERS, _PENDING) as (users, pending):
-            found, waiting = await asyncio.gather(
-                users.find({"_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
-                pending.find({"user_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
+
+        async def ask(database: AsyncDatabase[Fields]) -> tuple[list[Fields], list[Fields]]:
+            return await asyncio.gather(
+                database[_USERS].find({"_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
+                database[_PENDING].find({"user_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
             )
+
+        found, waiting = await self._connection.run(ask)
         documents = {fields["_id"]: _document(fields) for fields in found}
         events: dict[str, list[PendingEvent]] = {}
         for fields in waiting:
@@ -86,37 +90,46 @@ class MongoUserReader:
         ]
         if not rows:
             return
-        async with self._connection.collections(_PENDING) as (pending,):
+
+        async def insert(database: AsyncDatabase[Fields]) -> None:
             if not self._indexed:
                 for index in _PENDING_INDEXES:  # one by one: FerretDB 1.24 stumbles over two that exist
-                    await pending.create_indexes([index])
+                    await database[_PENDING].create_indexes([index])
                 self._indexed = True
             try:
-                await pending.insert_many(rows, ordered=False)
+                await database[_PENDING].insert_many(rows, ordered=False)
             except BulkWriteError as error:
                 if not only_duplicates(error):
                     raise
+
+        await self._connection.run(insert)
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         """Drop pending events below the learned offset of their partition. Safe to repeat."""
         for partition, offset in learned.items():
             below: Fields = {"partition": partition, "offset": {"$lt": offset}}
-            step = FORGET_STEP
-            while step == FORGET_STEP:
-                async with self._connection.collections(_PENDING) as (pending,):
-                    found = await pending.find(below, {"_id": 1}, limit=FORGET_STEP, batch_size=FORGET_STEP).to_list()
-                    step = len(found)
-                    if found:
-                        await pending.delete_many({"_id": {"$in": [fields["_id"] for fields in found]}})
+
+            async def forget(database: AsyncDatabase[Fields], below: Fields = below) -> int:
+                pending = database[_PENDING]
+                found = await pending.find(below, {"_id": 1}, limit=FORGET_STEP, batch_size=FORGET_STEP).to_list()
+                if found:
+                    await pending.delete_many({"_id": {"$in": [fields["_id"] for fields in found]}})
+                return len(found)
+
+            while await self._connection.run(forget) == FORGET_STEP:
+                pass
 
     async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
         """Return documents in order of user_id, the first ones or those after ``after``."""
         following: Fields = {"embedding": {"$exists": True}}
         if after is not None:
             following["_id"] = {"$gt": after}
-        async with self._connection.collections(_USERS) as (users,):
-            found = await users.find(following, sort=[("_id", ASCENDING)], limit=limit, batch_size=limit).to_list()
-        return [document for fields in found if (document := _document(fields))]
+
+        async def ask(database: AsyncDatabase[Fields]) -> list[Fields]:
+            found = database[_USERS].find(following, sort=[("_id", ASCENDING)], limit=limit, batch_size=limit)
+            return await found.to_list()
+
+        return [document for fields in await self._connection.run(ask) if (document := _document(fields))]
 
     async def close(self) -> None:
         """Close the client. Safe to repeat."""

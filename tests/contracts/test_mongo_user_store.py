@@ -253,6 +253,7 @@ class Cable:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = parts._replace(netloc=f"127.0.0.1:{_port_of(self._listener)}").geturl()
         self._open: list[socket.socket] = []
+        self.delay_s = 0.0
         self._mute = threading.Event()
         self._cut = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -299,6 +300,7 @@ class Cable:
             while data := one.recv(65536):
                 if self._mute.is_set():
                     return  # and both ends stay open, as with a machine that has gone
+                time.sleep(self.delay_s)
                 other.sendall(data)
             other.shutdown(socket.SHUT_WR)
         except OSError:
@@ -346,6 +348,26 @@ def test_an_outage_in_the_middle_is_unavailable_and_over_when_it_is_over(url, we
                 except StoreUnavailable:
                     assert time.monotonic() < deadline_s
     assert _read(url, "u1")["u1"].document.version == version_of(1, 3)
+
+
+def test_callers_who_wait_for_less_than_connecting_takes_are_answered_in_the_end(url) -> None:
+    with closing(Cable(url)) as cable:
+        # A connection takes two round trips at least, then the answer one.
+        cable.delay_s = 0.1
+
+        async def ask() -> None:
+            reader = open_user_reader(cable.url, timeout_s=5.0)
+            for _ in range(20):
+                try:
+                    await asyncio.wait_for(reader.get_many(["u1"]), 0.35)
+                    break
+                except TimeoutError:
+                    pass
+            else:
+                pytest.fail("never answered")
+            await reader.close()
+
+        asyncio.run(ask())
 
 
 @pytest.mark.parametrize("url", ["mongodb://", "mongodb://host:port/db", "mongodb://h/db?nonsense=maybe&w=-3"])
