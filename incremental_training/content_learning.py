@@ -28,7 +28,7 @@ FIRST_MAP_S = 10.0
 _GIVE_WAY_S = 0.002
 READ_AT_ONCE = 5_000
 # Nothing more comes: what the topic ended with was compacted away.
-END_OF_TOPIC_S = 2.0
+END_OF_TOPIC_S = 5.0
 ATTEMPTS = 3
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ def _read_all(log: EventLog, catalogue: Catalogue) -> None:
     while any(offset < ends.get(place, 0) for place, offset in read.items()):
         records = log.poll(READ_AT_ONCE, END_OF_TOPIC_S)
         if not records:
+            _log.warning("topic %s says it ends at %s and has nothing from %s on", ITEMS, ends, read)
             break
         for record in records:
             read[TopicPartition(record.topic, record.partition)] = record.offset + 1

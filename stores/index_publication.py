@@ -7,7 +7,7 @@ and items of the catalogue without any event, by their content alone. Deleted it
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -93,8 +93,9 @@ class IndexPublication:
         self._seq: int | None = None
         self._popularity = b""
         self._last_background_s = -np.inf
-        # Items without a row to publish again by and by, since the map has changed.
+        # Items without a row to publish again by and by, since the map has changed, and what is not yet among them.
         self._later: dict[str, None] = {}
+        self._sweep: Iterator[tuple[list[int], list[str]]] | None = None
         self._adoptions = 0
 
     @property
@@ -105,7 +106,9 @@ class IndexPublication:
     @property
     def exact(self) -> bool:
         """Whether the index holds everything as it is, with the popularity of this moment."""
-        if self._seq is None or self.urgent or self._later or self._adoptions != self._content.adoptions:
+        if self._seq is None or self.urgent or self._later or self._sweep is not None:
+            return False
+        if self._adoptions != self._content.adoptions:
             return False
         return self._popularity_columns().tobytes() == self._popularity
 
@@ -148,13 +151,15 @@ class IndexPublication:
         self._size, self._seq, self._adoptions = size, seq, adoptions
         for waiting in (self._outbox.items, self._outbox.background, self._later, content.changed):
             waiting.clear()
+        self._sweep = None
         self._popularity = columns.tobytes()
         return seq
 
     def _update(self, seq: int, slow: bool, idle: bool) -> int:
         content, box, size = self._content, self._outbox, len(self._learner.items)
         if self._adoptions != content.adoptions:
-            self._publish_by_and_by()
+            self._adoptions = content.adoptions
+            self._sweep = self._everything_predicted()
         now_s = self._clock.monotonic_s()
         changed = list(islice(content.changed, MOST_RECORDS))
         background, later = self._due_background(now_s, idle)
@@ -211,18 +216,26 @@ class IndexPublication:
         _, known = self._content.predicted(available)
         return [item_id for item_id, is_known in zip(available, known.tolist(), strict=True) if is_known]
 
-    def _publish_by_and_by(self) -> None:
-        """Let everything wait that the new map says something else of."""
+    def _everything_predicted(self) -> Iterator[tuple[list[int], list[str]]]:
+        """Yield rows, and items without one, that a new map says something else of; some at a time, as time allows."""
         learner, catalogue = self._learner, self._content.catalogue
-        young = np.flatnonzero(learner.popularity.counts(self._size) < MOST_BLENDED)
-        self._outbox.background.update(
-            dict.fromkeys(row for row in young.tolist() if learner.items.id(row) in catalogue)
-        )
-        self._later = dict.fromkeys(one for one in catalogue.item_ids() if learner.items.row(one) is None)
-        self._adoptions = self._content.adoptions
+        for start in range(0, self._size, MOST_ROWS):
+            counts = learner.popularity.counts(len(learner.items))[start : start + MOST_ROWS]
+            young = start + np.flatnonzero(counts < MOST_BLENDED)
+            yield [row for row in young.tolist() if learner.items.id(row) in catalogue], []
+        item_ids = catalogue.item_ids()
+        for start in range(0, len(item_ids), MOST_ROWS):
+            yield [], [one for one in item_ids[start : start + MOST_ROWS] if learner.items.row(one) is None]
 
     def _due_background(self, now_s: float, idle: bool) -> tuple[list[int], list[str]]:
         waiting = self._outbox.background
+        if self._sweep is not None and len(waiting) + len(self._later) < MOST_ROWS:
+            try:
+                rows, item_ids = next(self._sweep)
+                waiting.update(dict.fromkeys(rows))
+                self._later.update(dict.fromkeys(item_ids))
+            except StopIteration:
+                self._sweep = None
         # A message of wide rows must not grow beyond what the index takes in one.
         most = MOST_ROWS * 64 // max(64, self._learner.settings.dimension)
         # As much of it as keeps every row's wait below BACKGROUND_S, in slices worth a message.
