@@ -87,7 +87,7 @@ end
 )
 
 # ARGV: epoch and version, 20 digits each; the hash; then name and value in turn. Returns the newer epoch when this one
-# is stale. A write of an older version than what stands under the name changes nothing.
+# is stale, 0 when there was none. A write of an older version than what stands under the name changes nothing.
 PUT_VERSIONED = """#!lua
 local p, epoch, version, hash = KEYS[1], ARGV[1], ARGV[2], KEYS[1] .. ARGV[3]
 local seen = redis.call('GET', p .. 'epoch')
@@ -99,7 +99,7 @@ for at = 4, #ARGV, 2 do
         redis.call('HSET', hash, ARGV[at], version .. ARGV[at + 1])
     end
 end
-return false
+return not seen and 0
 """
 
 # ARGV: the sorted set; lowest and highest number; REV or nothing; limit. Returns number and record in turn.

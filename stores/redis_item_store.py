@@ -8,6 +8,7 @@ told in ``stores.redis_item_scripts``.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -48,6 +49,8 @@ _decode_scored = msgspec.json.Decoder(list[tuple[str, float]]).decode
 _decode_state = msgspec.json.Decoder(ServingState).decode
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
+
+_log = logging.getLogger(__name__)
 
 Command = tuple[Any, ...]
 
@@ -173,6 +176,7 @@ class RedisItemWriter:
 
     def __init__(self, url: str, *, prefix: str, timeout_s: float) -> None:
         self._prefix, self._timeout_s = f"{prefix}:", timeout_s
+        self._wrote = False
         self._client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(timeout_s))
 
     @classmethod
@@ -223,8 +227,12 @@ class RedisItemWriter:
             commands.append(_script(PUT_VERSIONED, self._prefix, *digits, hash_name, *flat))
             chunk = list(islice(pairs, _VALUES_AT_ONCE))
         for seen in self._ask(commands):
-            if seen is not None:
+            if seen == 0 and self._wrote:
+                # Somebody else's epoch would be newer; none at all is a Redis that was emptied.
+                _log.error("redis has lost what it held; only the trainer started with --republish fills it again")
+            elif seen:
                 raise StaleEpoch(f"epoch {epoch_of(version)} is older than {int(seen)}, which this store has seen")
+            self._wrote = True
 
     def _ask(self, commands: Iterable[Command]) -> list[Any]:
         """Send commands, each after the answer to the one before, all within the deadline; return the answers."""

@@ -214,6 +214,16 @@ def test_what_is_deleted_leaves_nothing_behind(control, writer):
     assert control.keys() == [b"recommender:last_number"]
 
 
+def test_a_trainer_notices_that_redis_forgot_everything(control, writer, caplog):
+    for seq in (1, 2):
+        writer.put_popular({"popular": []}, version_of(1, seq))
+    assert not caplog.records
+    control.flushall()
+    for seq in (3, 4):
+        writer.put_popular({"popular": []}, version_of(1, seq))
+    assert ["--republish" in record.message for record in caplog.records] == [True]
+
+
 def test_a_redis_that_forgot_everything_is_filled_again_by_republishing(process, control, tmp_path):
     # As ``python -m incremental_training --republish`` does; beside it the same world on SQLite, trainers killed.
     on_sqlite, on_redis = CrashWorld(tmp_path / "sqlite"), CrashWorld(tmp_path / "redis")
