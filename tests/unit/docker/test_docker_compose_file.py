@@ -39,8 +39,8 @@ def _environment_file() -> dict[str, str]:
 
 def _client(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["docker", "compose", "-f", str(FILE), *arguments]
-    key = "shop:read:" + 64 * "0"
-    environ = {**os.environ, "API_KEYS": key}
+    # Whoever stops containers or starts the servers alone has no key at hand.
+    environ = {name: value for name, value in os.environ.items() if name != "API_KEYS"}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
 
 
