@@ -28,7 +28,8 @@ from stores.redis_item_store import MAX_CONNECTIONS
 from tests.chaos.crash_world import CrashAfter, CrashWorld, some_events
 from tests.conftest import NOT_UP
 
-TIMEOUT_S = 0.3
+# Patient, for the machine may be busy; the test of late answers is not.
+PATIENT_S, TIMEOUT_S = 10.0, 0.3
 WHALE = Item("i1", title="Moby Dick", category="novels", text="A captain hunts a white whale.")
 
 pytestmark = pytest.mark.skipif("ITEMS_URL_TEST" not in os.environ, reason=f"redis: {NOT_UP}")
@@ -63,15 +64,15 @@ def control(process: LocalProcess) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def writer(process: LocalProcess, control: redis.Redis) -> Iterator[ItemWriter]:
-    with closing(open_item_writer(process.server.url, timeout_s=TIMEOUT_S)) as writer:
+    with closing(open_item_writer(process.server.url, timeout_s=PATIENT_S)) as writer:
         yield writer
 
 
 @pytest.fixture
 def run(process: LocalProcess) -> Callable[..., object]:
-    def run(scenario: Callable[[ItemReader], object]) -> object:
+    def run(scenario: Callable[[ItemReader], object], timeout_s: float = PATIENT_S) -> object:
         async def with_reader() -> object:
-            reader = open_item_reader(process.server.url, timeout_s=TIMEOUT_S)
+            reader = open_item_reader(process.server.url, timeout_s=timeout_s)
             try:
                 return await scenario(reader)
             finally:
@@ -95,7 +96,7 @@ def test_one_client_lives_through_its_server_stopping_and_nothing_is_lost(proces
                 await reader.get_many(["i1"])
             with pytest.raises(StoreUnavailable):
                 writer.put_many([WHALE])
-            assert time.monotonic() - started_s < 2 * TIMEOUT_S + 1
+            assert time.monotonic() - started_s < 2.0
             process.start()
             process.wait_healthy()
             assert await reader.get_many(["i1"]) == {"i1": WHALE}
@@ -129,7 +130,7 @@ def test_an_answer_that_came_too_late_is_given_to_nobody(control, writer, run):
             found = await asyncio.gather(*(reader.get_many([item_id]) for item_id in items))
             assert found == [{item_id: item} for item_id, item in items.items()]
 
-    run(scenario)
+    run(scenario, TIMEOUT_S)
 
 
 @pytest.mark.parametrize("setting", [("maxmemory", "1"), ("min-replicas-to-write", "1")])
