@@ -10,6 +10,7 @@ from models.items import Item
 from recommender_server.answers import answer
 from recommender_server.catalogue import Catalogue, Categories, ChangedItem, Neighbours, OneItem
 from recommender_server.degradation import NewDeadline
+from recommender_server.item_bodies import ItemFields, ItemPatch
 from recommender_server.parameters import BODY_PROBLEMS, ITEM_ID, QUERY_PROBLEMS, K
 from recommender_server.problems import bad_parameter
 from recommender_server.requests import Bounds, count, one_of, path_id, query_parameters, read_json
@@ -45,7 +46,7 @@ OPERATIONS = (
         "Create or replace an item; with If-None-Match: * only one that does not exist.",
         ChangedItem,
         parameters=(ITEM_ID,),
-        body=dict[str, Any],
+        body=ItemFields,
         problems=(*_CHANGING, "item-exists"),
         example={"title": "Casablanca", "category": "drama", "price": 9.5},
     ),
@@ -55,7 +56,7 @@ OPERATIONS = (
         "Change some members of an item (JSON merge patch), such as available to hide and un-hide it.",
         ChangedItem,
         parameters=(ITEM_ID,),
-        body=dict[str, Any],
+        body=ItemPatch,
         problems=(*_CHANGING, "unknown-item"),
         example={"available": False},
     ),

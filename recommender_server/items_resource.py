@@ -7,12 +7,12 @@ from typing import Annotated
 import falcon.asgi
 from msgspec import Meta
 
-from models.items import Item
 from recommender_server.answers import Accepted, answer
 from recommender_server.catalogue import Catalogue, ItemList
 from recommender_server.degradation import NewDeadline
 from recommender_server.ingesting import Ingest
-from recommender_server.ndjson import LineResult, Streams
+from recommender_server.item_bodies import ItemRecord
+from recommender_server.ndjson import LineResult, Streams, Summary
 from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS, K
 from recommender_server.problems import bad_parameter
 from recommender_server.requests import (
@@ -54,7 +54,7 @@ OPERATIONS = (
         "/v1/items",
         "Create or replace one item, or a list of them.",
         Accepted,
-        body=[Item, list[Item]],
+        body=[ItemRecord, Annotated[list[ItemRecord], Meta(min_length=1, max_length=1000)]],
         problems=(*BODY_PROBLEMS, "bad-item", "bad-batch", "log-unavailable"),
         example={"item_id": "casablanca", "title": "Casablanca", "category": "drama", "price": 9.5},
     ),
@@ -62,8 +62,9 @@ OPERATIONS = (
         "post",
         "/v1/items",
         "Create or replace items by a stream of lines, one result per line and then a summary.",
-        LineResult,
-        body=Item,
+        [LineResult, Summary],
+        body=ItemRecord,
+        body_required=False,
         body_media=(NDJSON,),
         answer_media=(NDJSON,),
         problems=QUERY_PROBLEMS,

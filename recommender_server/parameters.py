@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from recommender_server.cursor import MAX_CURSOR
-from recommender_server.field_types import Count, FilterText, Id, Ids, ReceiptText, RuleName
+from recommender_server.field_types import (
+    Count,
+    CursorText,
+    FewIds,
+    FilterText,
+    Id,
+    Ids,
+    KnownRule,
+    ReceiptText,
+)
 from recommender_server.recommendation_request import MAX_CATEGORY
 from recommender_server.rules import MAX_RULES_AT_ONCE, Rule
 from stores.openapi import Parameter
@@ -23,7 +31,9 @@ LEVEL = Parameter(
     "What ``after`` waits for: the event in the user's history, or the event learned by the model.",
     default="history",
 )
-FAVOURITES = Parameter("item_ids", Ids, "Favourites or a cart, oldest first. They count as liked and never come back.")
+_FAVOURITES = "Favourites or a cart, oldest first. They count as liked and never come back."
+_EXCLUDE = "Items that must not come."
+FAVOURITES = Parameter("item_ids", Ids, _FAVOURITES)
 EXPLAIN_PARTS = Parameter(
     "explain", Literal["none", "basic"], "`basic`: every score with the parts it is the sum of.", default="none"
 )
@@ -31,9 +41,7 @@ EXPLAIN_PARTS = Parameter(
 _MEMBERS = (
     USER_ID,
     ITEM_ID,
-    FAVOURITES,
     K,
-    Parameter("exclude", Ids, "Items that must not come."),
     Parameter("category", Annotated[str, Meta(min_length=1, max_length=MAX_CATEGORY)], "Items of this category only."),
     Parameter(
         "filter",
@@ -59,24 +67,28 @@ _MEMBERS = (
     ),
     Parameter(
         "cursor",
-        Annotated[str, Meta(min_length=1, max_length=MAX_CURSOR)],
+        CursorText,
         "`next` of the page before: the list goes on without repeating an item.",
     ),
 )
 # What every request for recommendations may say, in a query and in a body.
 QUERY_MEMBERS = (
     *_MEMBERS,
+    Parameter("item_ids", FewIds, _FAVOURITES),
+    Parameter("exclude", FewIds, _EXCLUDE),
     Parameter(
         "rules",
-        Annotated[list[RuleName], Meta(max_length=MAX_RULES_AT_ONCE)],
+        Annotated[list[KnownRule], Meta(max_length=MAX_RULES_AT_ONCE)],
         "Names of rules to lay over the order: stored ones, or `item-page`.",
     ),
 )
 MEMBERS = (
     *_MEMBERS,
+    FAVOURITES,
+    Parameter("exclude", Ids, _EXCLUDE),
     Parameter(
         "rules",
-        Annotated[list[RuleName | Rule], Meta(max_length=MAX_RULES_AT_ONCE)],
+        Annotated[list[KnownRule | Rule], Meta(max_length=MAX_RULES_AT_ONCE)],
         "Rules to lay over the order: names of stored ones, `item-page`, or rules themselves.",
     ),
 )

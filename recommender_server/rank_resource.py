@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import falcon.asgi
+from msgspec import Meta
 
 from recommender_server.answers import Ranking, answer
 from recommender_server.degradation import NewDeadline
-from recommender_server.field_types import Ids
+from recommender_server.field_types import Id
 from recommender_server.parameters import AFTER, BODY_PROBLEMS, EXPLAIN_PARTS, FAVOURITES, ITEM_ID, LEVEL, USER_ID
 from recommender_server.problems import Problem, bad_parameter
 from recommender_server.ranking_given import GivenRanker
 from recommender_server.recommendation_request import from_members
-from recommender_server.requests import Bounds, id_list, query_parameters, read_json, refuse_unknown
+from recommender_server.requests import MAX_LISTED, Bounds, id_list, query_parameters, read_json, refuse_unknown
 from stores.openapi import Operation, Parameter
+
+Candidates = Annotated[list[Id], Meta(min_length=1, max_length=MAX_LISTED)]
 
 POST = Operation(
     "post",
@@ -20,7 +25,12 @@ POST = Operation(
     "Put items that you name in order for someone; nothing is left out, whatever the user has seen.",
     Ranking,
     body=(
-        Parameter("candidates", Ids, "The items to rank.", required=True),
+        Parameter(
+            "candidates",
+            Annotated[list[Id], Meta(min_length=1, max_length=MAX_LISTED)],
+            "The items to rank.",
+            required=True,
+        ),
         USER_ID,
         ITEM_ID,
         FAVOURITES,

@@ -84,6 +84,9 @@ def from_body(body: Any, known: Sequence[str], bounds: Bounds) -> Recommendation
 
 def from_members(body: Mapping[str, Any], bounds: Bounds) -> RecommendationRequest:
     """Read members whose names are known to mean something. Raises ``Problem``."""
+    for name in ("k", "diversity"):  # digits in a text are numbers in a query only
+        if isinstance(body.get(name), str):
+            raise bad_parameter(name, f"{name} must be a number")
     return _read({name: value for name, value in body.items() if value is not None}, bounds)
 
 

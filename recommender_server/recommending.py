@@ -142,7 +142,7 @@ class Recommender:
                 picks += [Pick(*scored, reason, name) for scored, reason in zip(found, reasons, strict=True)]
             if len(picks) >= seeking.k:
                 break
-        answered = source or first_answered
+        answered = source or first_answered or (steps[-1] if state is not None else None)
         if answered is None or (not picks and state is None):
             raise starting("nothing has been learned or published yet; try again in a moment")
         return answered, picks

@@ -17,6 +17,8 @@ from stores.ports import Receipt
 
 # Lists in a request (favourites, exclusions): generous for a cart or a profile, bounded for the round trip they cause.
 MAX_LISTED = 500
+# In a query, whose address must stay below 64 KiB.
+MAX_REPEATED = 50
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -51,6 +53,8 @@ def repeatable_parameters(
     for name, value in request.params.items():
         if name in repeatable:
             value = [value] if isinstance(value, str) else value
+            if len(value) > MAX_REPEATED:
+                raise bad_parameter(name, f"{name} may be repeated {MAX_REPEATED} times; POST takes longer lists")
         elif not isinstance(value, str):
             raise bad_parameter(name, f"{name} may be given once")
         given[name] = value

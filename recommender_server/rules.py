@@ -14,7 +14,7 @@ from models.items import Item
 from recommender_server import filter_expression
 from recommender_server.answers import Pick
 from recommender_server.catalogue_view import CatalogueView
-from recommender_server.field_types import FilterText, Id
+from recommender_server.field_types import FilterText, TextId
 from recommender_server.filter_expression import Accepts
 from recommender_server.problems import Problem, bad_parameter
 from recommender_server.requests import external_id
@@ -43,7 +43,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     boost: Annotated[list[Boost], Meta(max_length=MAX_BOOSTS)] = []
     order: Literal["score", "item-page"] = "score"
     bury: FilterText | None = None
-    pin: Annotated[list[Id], Meta(max_length=MAX_PINNED)] = []
+    pin: Annotated[list[TextId], Meta(max_length=MAX_PINNED)] = []
 
 
 # The names that every recommender knows.

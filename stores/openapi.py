@@ -42,9 +42,9 @@ class Parameter(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True):
     """One method of one route.
 
-    ``body``: a type, a list of types (any of them), a tuple of members, or ``None``. ``answer``: a type, or ``None``
-    where the answer is text. Of an NDJSON stream both describe one line. ``problems``: the kinds it may answer.
-    ``example``: a body.
+    ``body``: a type, a list of types, a tuple of members, or ``None``. ``answer``: a type, a list of types (any),
+    or ``None`` where the answer is text. Of an NDJSON stream both describe one line. ``problems``: the kinds it may
+    answer. ``example``: a body.
     """
 
     method: Literal["get", "post", "put", "patch", "delete"]
@@ -54,6 +54,7 @@ class Operation(msgspec.Struct, frozen=True):
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
     body_media: tuple[str, ...] = (JSON,)
+    body_required: bool = True
     answer_media: tuple[str, ...] = (JSON,)
     status: int = 200
     problems: tuple[str, ...] = ()
@@ -135,11 +136,13 @@ class _Writer:
             members = one.body if isinstance(one.body, tuple) else ()
             types += [parameter.type for parameter in (*one.parameters, *members)]
             bodies = one.body if isinstance(one.body, list) else [] if isinstance(one.body, tuple) else [one.body]
-            types += [kind for kind in (*bodies, one.answer) if kind is not None]
-        schemas, self.components = msgspec.json.schema_components(
+            answers = one.answer if isinstance(one.answer, list) else [one.answer]
+            types += [kind for kind in (*bodies, *answers) if kind is not None]
+        schemas, components = msgspec.json.schema_components(
             types, ref_template="#/components/schemas/{name}", schema_hook=schema_hook
         )
-        self._schemas = list(zip(types, schemas, strict=True))
+        self.components = {name: _plain(schema) for name, schema in components.items()}
+        self._schemas = list(zip(types, map(_plain, schemas), strict=True))
 
     def operation(self, one: Operation) -> dict[str, Any]:
         words = re.findall(r"\w+", one.path)
@@ -152,11 +155,17 @@ class _Writer:
         if one.body is not None:
             schema = self._body(one.body)
             media = {"schema": schema} | ({} if one.example is None else {"example": one.example})
-            written["requestBody"] = {"required": True, "content": {kind: media for kind in one.body_media}}
+            written["requestBody"] = {
+                "required": one.body_required,
+                "content": {kind: media for kind in one.body_media},
+            }
         return written
 
     def _schema(self, kind: Any) -> dict[str, Any]:
         return next(schema for known, schema in self._schemas if known is kind)
+
+    def _any_of(self, kinds: Any) -> dict[str, Any]:
+        return {"anyOf": [self._schema(kind) for kind in kinds]} if isinstance(kinds, list) else self._schema(kinds)
 
     def _bounded(self, parameter: Parameter) -> dict[str, Any]:
         schema = dict(self._schema(parameter.type))
@@ -177,20 +186,23 @@ class _Writer:
         } | ({} if parameter.example is None else {"example": parameter.example})
 
     def _body(self, body: Any) -> dict[str, Any]:
-        if isinstance(body, list):
-            return {"anyOf": [self._schema(kind) for kind in body]}
         if not isinstance(body, tuple):
-            return self._schema(body)
+            return self._any_of(body)
         members: tuple[Parameter, ...] = body
         return {
             "type": "object",
-            "properties": {one.name: self._bounded(one) | {"description": one.doc} for one in members},
+            "properties": {one.name: self._member(one) for one in members},
             "required": [one.name for one in members if one.required],
             "additionalProperties": False,
         }
 
+    def _member(self, one: Parameter) -> dict[str, Any]:
+        schema = self._bounded(one)
+        # ``null`` is as good as a member that is missing.
+        return (schema if one.required else {"anyOf": [schema, {"type": "null"}]}) | {"description": one.doc}
+
     def _responses(self, one: Operation) -> dict[str, Any]:
-        schema = {"type": "string"} if one.answer is None else self._schema(one.answer)
+        schema = {"type": "string"} if one.answer is None else self._any_of(one.answer)
         responses: dict[str, Any] = {
             str(one.status): {
                 "description": HTTPStatus(one.status).phrase,
@@ -206,3 +218,15 @@ class _Writer:
                 "content": {PROBLEM: {"schema": self._schema(ProblemDocument)}},
             }
         return responses
+
+
+def _plain(schema: Any) -> Any:
+    """Return the schema with pairs as lists of two of either kind: few tools know ``prefixItems``."""
+    if isinstance(schema, list):
+        return [_plain(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _plain(value) for name, value in schema.items() if name != "prefixItems"}
+    if "prefixItems" in schema:
+        plain["items"] = {"anyOf": _plain(schema["prefixItems"])}
+    return plain
