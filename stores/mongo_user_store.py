@@ -22,7 +22,7 @@ from stores.mongo_lease import MongoLease
 from stores.ports import PendingEvent, StaleEpoch, StoreUnavailable, UserDocument, UserState, epoch_of, version_of
 
 # Pending events are forgotten in steps, each of them well within the deadline.
-FORGET_STEP = 500
+FORGET_STEP = 250
 
 _USERS, _PENDING = "users", "pending"
 _PENDING_INDEXES = [

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from pymongo import MongoClient
 from stores.adapters import open_user_reader, open_user_writer
 from stores.mongo_connection import Connection
 from stores.mongo_lease import MongoLease
-from stores.ports import LeaseHeld, PendingEvent, StaleEpoch, StoreUnavailable, UserDocument, version_of
+from stores.ports import LeaseHeld, PendingEvent, StaleEpoch, StoreUnavailable, UserDocument, UserReader, version_of
 from tests.contracts.user_store_contract import UserStoreContract
 
 SERVER = os.environ.get("USERS_URL_TEST", "")
@@ -54,6 +54,18 @@ class TestMongoUserStore(UserStoreContract):
     @pytest.fixture
     def new_url(self, new_url: Callable[[], str]) -> Callable[[], str]:
         return new_url
+
+    def run(self, url: str, scenario: Callable[[UserReader], Awaitable[object]]) -> object:
+        """With more time than requests have: on a busy machine FerretDB needs a second for 5,000 events."""
+
+        async def with_reader() -> object:
+            reader = open_user_reader(url, timeout_s=15.0)
+            try:
+                return await scenario(reader)
+            finally:
+                await reader.close()
+
+        return asyncio.run(with_reader())
 
 
 @pytest.fixture
