@@ -23,6 +23,8 @@ from recommender_server import problems
 from recommender_server.access import Access
 from recommender_server.background import Background
 from recommender_server.batch_resource import BatchResource
+from recommender_server.catalogue import Catalogue
+from recommender_server.content_similarity import ContentSimilarity
 from recommender_server.current_state import CurrentState
 from recommender_server.data_routes import add_data_routes
 from recommender_server.degradation import Deadline
@@ -99,7 +101,8 @@ def create_app(
     positives = PositiveRule(settings.positive_events)
     add_data_routes(app, dependencies, ingest, histories, recommender, current, positives, bounds, deadline)
     app.add_route("/v1/metrics/stream", live_report)
-    app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, bounds))
+    content = ContentSimilarity(dependencies, Catalogue(dependencies, ingest, deadline), clock, deadline_s)
+    app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, content, bounds))
     description = DocumentResource(version, bounds)
     app.add_route("/openapi.json", description, suffix="openapi")
     app.add_route("/docs", description, suffix="docs")

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal, cast
+
 import falcon.asgi
 
 from recommender_server.answers import Recommendations, answer
+from recommender_server.content_similarity import By, ContentSimilarity
 from recommender_server.parameters import ITEM_ID, QUERY_PROBLEMS, K
 from recommender_server.problems import Problem
 from recommender_server.recommending import Recommender
-from recommender_server.requests import Bounds, path_id, read_k
-from stores.openapi import Operation
+from recommender_server.requests import Bounds, count, one_of, path_id, query_parameters
+from stores.openapi import Operation, Parameter
 
+BY = Parameter(
+    "by",
+    Literal["behaviour", "content", "both"],
+    "What makes items alike: who consumes them, what is known of them, or the mean of both.",
+    default="behaviour",
+)
 OPERATIONS = (
     Operation(
         "get",
         "/v1/items/{item_id}/similar",
         "The items most like one.",
         Recommendations,
-        parameters=(ITEM_ID, K),
-        problems=(*QUERY_PROBLEMS, "unknown-item", "starting"),
+        parameters=(ITEM_ID, K, BY),
+        problems=(*QUERY_PROBLEMS, "unknown-item", "starting", "items-unavailable"),
     ),
 )
 
@@ -26,14 +35,20 @@ OPERATIONS = (
 class SimilarResource:
     """``/v1/items/{item_id}/similar``."""
 
-    def __init__(self, recommender: Recommender, bounds: Bounds) -> None:
+    def __init__(self, recommender: Recommender, content: ContentSimilarity, bounds: Bounds) -> None:
         self._recommender = recommender
+        self._content = content
         self._bounds = bounds
 
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response, item_id: str) -> None:
         """List the items most like one."""
-        k = read_k(request, self._bounds)
+        given = query_parameters(request, ("k", "by"))
+        k = count("k", given.get("k", self._bounds.default_k), self._bounds.max_k)
+        by = one_of("by", given.get("by", "behaviour"), ("behaviour", "content", "both"))
         wanted = path_id("item_id", item_id)
+        if by != "behaviour":
+            answer(response, await self._content.similar(wanted, k, cast(By, by), request.context.request_id))
+            return
         found = await self._recommender.similar(wanted, k, request.context.request_id)
         if found is None:
             raise Problem(404, "unknown-item", f"nothing is known of item {wanted!r}")
