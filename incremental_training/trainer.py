@@ -11,7 +11,7 @@ from incremental_training.intake import Intake
 from incremental_training.log_positions import LogPositions, TopicReplaced
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
-from models.items import BadItem, Item
+from models.items import BadItem, Item, deleted_item
 from models.snapshot import SnapshotState, SnapshotStore, flatten, offsets_of
 from stores.ports import (
     ITEMS,
@@ -41,6 +41,8 @@ LOG_CHECK_S = 10.0
 COMPLAIN_EVERY_S = 10.0
 # The longest time until a snapshot without a user who is forgotten is begun.
 FORGET_WITHIN_S = 1.0
+# Lists that serving remembers are younger than this.
+DELETE_AFTER_S = 5.0
 # With so many item records that the item store has not taken, no further ones are read: memory is bounded.
 MOST_ITEMS_WAITING = 50_000
 
@@ -91,6 +93,9 @@ class Trainer:
         self._oldest_arrival_s: float | None = None
         # The newest record of each item that the item store has not taken; None deletes.
         self._items_waiting: dict[str, Item | None] = {}
+        # Deleted items that the item store still holds, hidden; after a restart nobody knows which, so all of them.
+        self._deleted = dict.fromkeys(content.content.catalogue.deleted)
+        self._deleted_at_s = clock.monotonic_s()
         # Of the item records read and not yet in the index.
         self._oldest_item_s: float | None = None
         # Where the log is read on from while this trainer lives.
@@ -118,7 +123,8 @@ class Trainer:
     @property
     def settled(self) -> bool:
         """Whether every store holds exactly what was learned and predicted, and no item record or dead letter waits."""
-        return self._publisher.settled and self._content.settled and not (self._items_waiting or self._letters)
+        waits = self._items_waiting or self._letters or self._deleted
+        return self._publisher.settled and self._content.settled and not waits
 
     def cycle(self) -> None:
         """One turn: poll, learn, flush when due, snapshot when due."""
@@ -129,6 +135,8 @@ class Trainer:
         elif self._letters:
             self._keep_letters()
         self._publish_item_records()
+        if self._deleted and not self._items_waiting:
+            self._delete_items()
         self._content.step(self._intake.teachers)
         if self._flush_due():
             self._flush(idle=not records)
@@ -240,6 +248,7 @@ class Trainer:
                 self._content.put(item)
             self._intake.windows.put_category(item_id, None if item is None else item.category)
             self._items_waiting[item_id] = item
+            self._note_deletion(item_id, item is None)
             changed.append(item_id)
             if self._oldest_item_s is None:
                 self._oldest_item_s = record.arrival_s
@@ -247,12 +256,30 @@ class Trainer:
             self._publisher.items_changed(changed)
         return letters
 
+    def _note_deletion(self, item_id: str, deleted: bool) -> None:
+        if deleted:
+            self._deleted[item_id] = None
+            self._deleted_at_s = self._clock.monotonic_s()
+        else:
+            self._deleted.pop(item_id, None)
+
+    def _delete_items(self) -> None:
+        """Remove deleted items from the item store, once nothing that serving reads or still remembers names them."""
+        if not self._publisher.settled or self._clock.monotonic_s() - self._deleted_at_s < DELETE_AFTER_S:
+            return
+        try:
+            self._items.delete(list(self._deleted))
+        except StoreUnavailable as error:
+            _log.warning("%d deleted items stay hidden for now: %s", len(self._deleted), error)
+            self._deleted_at_s = self._clock.monotonic_s()
+            return
+        self._deleted.clear()
+
     def _publish_item_records(self) -> None:
         waiting = self._items_waiting
         if waiting:
             try:
-                self._items.put_many([item for item in waiting.values() if item is not None])
-                self._items.delete([item_id for item_id, item in waiting.items() if item is None])
+                self._items.put_many([item or deleted_item(item_id) for item_id, item in waiting.items()])
             except StoreUnavailable as error:
                 _log.warning("%d item records wait: %s", len(waiting), error)
                 self._clock.sleep(self._flush_interval_s)

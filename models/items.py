@@ -44,6 +44,14 @@ def decode_item(value: bytes) -> Item:
     return item
 
 
+def deleted_item(item_id: str) -> Item:
+    """Return what the item store holds of a deleted item until lists, graph and index no longer name it.
+
+    Removed at once, it would come back from those under its bare id.
+    """
+    return Item(item_id, attributes={"deleted": True}, available=False)
+
+
 def encode_item(item: Item) -> bytes:
     """Return the JSON record of an item: the form that topic ``items`` and the item store keep."""
     return _encoder.encode(item)

@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from models.items import Item
+from models.items import Item, deleted_item
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.ingesting import Ingest, deleted
+from recommender_server.ingesting import Ingest
 from recommender_server.problems import Problem
 from stores.ports import ItemReader, Numbered
 
@@ -105,7 +105,7 @@ class Catalogue:
     async def get(self, item_id: str) -> Item | None:
         """Return an item, ``None`` when nobody knows it or it was deleted."""
         item = (await self._ask(lambda items: items.get_many([item_id]))).get(item_id)
-        return None if item == deleted(item_id) else item
+        return None if item == deleted_item(item_id) else item
 
     async def known(self, item_id: str) -> Item:
         """Return an item that must be there."""
@@ -146,7 +146,7 @@ class Catalogue:
     async def neighbours(self, item_id: str, k: int, direction: Direction, request_id: str) -> Neighbours:
         """Return the edges of an item, strongest first."""
         leading_to = (await self._ask(lambda items: items.neighbours([item_id]))).get(item_id, [])
-        if not leading_to:
+        if not leading_to or await self._is_deleted(item_id):
             await self.known(item_id)
         onward = leading_to[:k] if direction != "previous" else []
         back: list[tuple[str, float]] = []
@@ -157,6 +157,10 @@ class Catalogue:
         titles = await self._titles([other for other, _ in [*onward, *back]])
         lists = ([Edge(other, titles[other], w) for other, w in edges if other in titles] for edges in (onward, back))
         return Neighbours(request_id, item_id, *lists)
+
+    async def _is_deleted(self, item_id: str) -> bool:
+        found = await self._ask(lambda items: items.get_many([item_id]))
+        return found.get(item_id) == deleted_item(item_id)
 
     async def _titles(self, item_ids: list[str]) -> dict[str, str]:
         """Return the titles of those that were not hidden."""

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from models.events import BadEvent, PositiveRule, checked_id
+from models.items import deleted_item
 from recommender_server.answers import EventResult
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.ingesting import Ingest, deleted
+from recommender_server.ingesting import Ingest
 from stores.ports import USER_EVENTS, Record, TopicPartition
 
 # Read at once: no page should keep other requests waiting.
@@ -65,7 +66,7 @@ class Exchange:
         after = 0
         while page := await self._of_items(after):
             after = page[-1].number
-            yield b"".join(_encode(item) + b"\n" for _, item in page if item != deleted(item.item_id))
+            yield b"".join(_encode(item) + b"\n" for _, item in page if item != deleted_item(item.item_id))
 
     async def _of_items(self, after: int) -> Any:
         return await self._patiently(

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from models.events import FORGET, MAX_EVENT_BYTES, BadEvent, EventDecoder, Interaction, checked_id
-from models.items import BadItem, Item, decode_item, encode_item
+from models.items import BadItem, Item, decode_item, deleted_item, encode_item
 from recommender_server.answers import Accepted, EventResult
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
@@ -117,7 +117,7 @@ class Ingest:
         Raises ``Problem``.
         """
         [receipt] = await self._append(ITEMS, [Entry(item_id, b"")])
-        return receipt, await self._write_through([deleted(item_id)])
+        return receipt, await self._write_through([deleted_item(item_id)])
 
     async def forget_user(self, user_id: str, request_id: str) -> ForgottenUser:
         """Append that a user is to be forgotten, and forget him meanwhile. Safe to repeat. Raises ``Problem``."""
@@ -167,14 +167,6 @@ class Ingest:
                 "the log did not acknowledge in time; it may have accepted all the same, so repeat with an event_id",
                 retry_after_s=1,
             ) from None
-
-
-def deleted(item_id: str) -> Item:
-    """Return what the item store holds of a deleted item until the trainer has taken it out of lists, graph and index.
-
-    Removed at once, it would come back from those under its bare id.
-    """
-    return Item(item_id, attributes={"deleted": True}, available=False)
 
 
 def _parsed(parse: Callable[[], Any]) -> Any:
