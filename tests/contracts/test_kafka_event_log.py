@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.contracts.event_log_contract import EventLogContract
+from tests.contracts.kafka_space import KafkaSpace, kafka_space
 
 SERVER = os.environ.get("EVENTS_URL_TEST", "")
+BROKER = SERVER.removeprefix("kafka://").partition("/")[0]
 
 pytestmark = pytest.mark.skipif(
     not SERVER.startswith("kafka://"), reason="NO KAFKA: make services-up, then make contracts"
 )
 
 
+@pytest.fixture(scope="module")
+def space() -> Iterator[KafkaSpace]:
+    with kafka_space(BROKER) as space:
+        yield space
+
+
 class TestKafkaEventLog(EventLogContract):
     @pytest.fixture
-    def new_url(self) -> Callable[[], str]:
-        def new_url() -> str:
-            prefix = f"test-{uuid.uuid4().hex[:12]}-"
-            return f"{SERVER.rpartition('/')[0]}/{prefix}user_events?prefix={prefix}"
-
-        return new_url
+    def new_url(self, space: KafkaSpace) -> Callable[[], str]:
+        return space.new_url

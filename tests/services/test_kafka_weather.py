@@ -34,6 +34,7 @@ from stores.publication import nothing_fails
 from tests.chaos import crash_world
 from tests.chaos.crash_world import CrashAfter, CrashWorld, some_events
 from tests.conftest import NOT_UP
+from tests.contracts.kafka_space import KafkaSpace, kafka_space
 
 SERVER = os.environ.get("EVENTS_URL_TEST", "")
 BROKER = SERVER.removeprefix("kafka://").partition("/")[0]
@@ -54,9 +55,10 @@ def collected() -> Iterator[None]:
         gc.collect()
 
 
-def _new_url(broker: str = BROKER, partitions: int = 1) -> str:
-    prefix = f"weather-{uuid.uuid4().hex[:12]}-"
-    return f"kafka://{broker}/{prefix}user_events?prefix={prefix}&partitions={partitions}"
+@pytest.fixture(scope="module")
+def space() -> Iterator[KafkaSpace]:
+    with kafka_space(BROKER) as space:
+        yield space
 
 
 def _topic(url: str, name: str = "user_events") -> str:
@@ -95,9 +97,9 @@ def _read(log: EventLog, count: int, seconds: float = 30.0) -> list[str]:
 # --- the trainer on Kafka -------------------------------------------------------------------------------------------
 
 
-def test_one_partition_teaches_the_same_bits_as_the_embedded_log(tmp_path: Path) -> None:
+def test_one_partition_teaches_the_same_bits_as_the_embedded_log(space: KafkaSpace, tmp_path: Path) -> None:
     contents = []
-    for name, url in (("kafka", _new_url()), ("embedded", f"sqlite:///{tmp_path}/embedded/events.db")):
+    for name, url in (("kafka", space.new_url()), ("embedded", f"sqlite:///{tmp_path}/embedded/events.db")):
         world = _world(tmp_path / name, url)
         world.append(some_events(200, seed=1), items=20)
         assert world.run(nothing_fails)
@@ -107,8 +109,8 @@ def test_one_partition_teaches_the_same_bits_as_the_embedded_log(tmp_path: Path)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_three_partitions_and_a_trainer_killed_again_and_again(seed: int, tmp_path: Path) -> None:
-    world = _world(tmp_path, _new_url(partitions=3))
+def test_three_partitions_and_a_trainer_killed_again_and_again(space: KafkaSpace, seed: int, tmp_path: Path) -> None:
+    world = _world(tmp_path, space.new_url(partitions=3))
     events = some_events(300, seed=1)
     world.append(events, items=20)
     chance = random.Random(seed)
@@ -126,8 +128,10 @@ def test_three_partitions_and_a_trainer_killed_again_and_again(seed: int, tmp_pa
     assert len(contents["letters"]) == counters["dead_letters"] == rubbish > 0
 
 
-def test_partitions_that_are_added_are_read_without_a_restart(tmp_path: Path, admin: KafkaAdminClient) -> None:
-    url = _new_url()
+def test_partitions_that_are_added_are_read_without_a_restart(
+    space: KafkaSpace, tmp_path: Path, admin: KafkaAdminClient
+) -> None:
+    url = space.new_url()
     world = _world(tmp_path, url)
     world.append(some_events(60, seed=1))
     trainer = world.start(nothing_fails)
@@ -155,9 +159,9 @@ def _events(trainer: Any) -> dict[TopicPartition, int]:
 
 
 def test_retention_that_ran_ahead_is_a_gap_of_so_many_events(
-    tmp_path: Path, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+    space: KafkaSpace, tmp_path: Path, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = _new_url()
+    url = space.new_url()
     world = _world(tmp_path, url)
     world.append(some_events(100, seed=1))
     assert world.run(nothing_fails)
@@ -171,8 +175,10 @@ def test_retention_that_ran_ahead_is_a_gap_of_so_many_events(
     assert world.contents()["learned"] == {0: 200}
 
 
-def test_retention_that_overtakes_a_running_trainer_stops_it(tmp_path: Path, admin: KafkaAdminClient) -> None:
-    url = _new_url()
+def test_retention_that_overtakes_a_running_trainer_stops_it(
+    space: KafkaSpace, tmp_path: Path, admin: KafkaAdminClient
+) -> None:
+    url = space.new_url()
     world = _world(tmp_path, url)
     world.append(some_events(50, seed=1))
 
@@ -198,9 +204,9 @@ def test_retention_that_overtakes_a_running_trainer_stops_it(tmp_path: Path, adm
 
 
 def test_a_topic_that_was_made_anew_stops_the_trainer_though_it_is_longer_now(
-    tmp_path: Path, admin: KafkaAdminClient
+    space: KafkaSpace, tmp_path: Path, admin: KafkaAdminClient
 ) -> None:
-    url = _new_url()
+    url = space.new_url()
     world = _world(tmp_path, url)
     world.append(some_events(50, seed=1))
     assert world.run(nothing_fails)
@@ -217,9 +223,10 @@ def test_a_topic_that_was_made_anew_stops_the_trainer_though_it_is_longer_now(
 
 
 def test_a_driver_that_fails_in_any_way_is_made_again_and_nothing_is_lost_or_repeated(
+    space: KafkaSpace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = _new_url()
+    url = space.new_url()
     values = [str(number) for number in range(3000)]
     with closing(open_event_log(url)) as log:
         log.append(USER_EVENTS, [Entry("u", value.encode()) for value in values])
@@ -246,8 +253,8 @@ def test_a_driver_that_fails_in_any_way_is_made_again_and_nothing_is_lost_or_rep
         assert calls > 30
 
 
-def test_a_deleted_item_is_a_tombstone_that_comes_back_as_no_bytes() -> None:
-    url = _new_url()
+def test_a_deleted_item_is_a_tombstone_that_comes_back_as_no_bytes(space: KafkaSpace) -> None:
+    url = space.new_url()
     with closing(open_event_log(url)) as log:
         log.append(ITEMS, [Entry("i1", b"{}"), Entry("i1", b"")])
         log.seek(log.begin_offsets(ITEMS))
@@ -261,8 +268,8 @@ def test_a_deleted_item_is_a_tombstone_that_comes_back_as_no_bytes() -> None:
     assert record.value is None
 
 
-def test_what_a_transaction_of_others_took_back_is_no_event() -> None:
-    url = _new_url()
+def test_what_a_transaction_of_others_took_back_is_no_event(space: KafkaSpace) -> None:
+    url = space.new_url()
     with closing(open_event_log(url)) as log:
         log.append(USER_EVENTS, [Entry("u", b"ours")])
         producer = KafkaProducer(bootstrap_servers=BROKER, transactional_id=f"others-{uuid.uuid4().hex}")
@@ -285,8 +292,8 @@ def test_what_a_transaction_of_others_took_back_is_no_event() -> None:
 
 
 @pytest.mark.parametrize("size", [1_048_576, 2_080_000])
-def test_an_item_as_large_as_a_request_body_can_be_kept(size: int) -> None:
-    with closing(open_event_log(_new_url())) as log:
+def test_an_item_as_large_as_a_request_body_can_be_kept(space: KafkaSpace, size: int) -> None:
+    with closing(open_event_log(space.new_url())) as log:
         log.append(ITEMS, [Entry("i1", b"x" * size), Entry("i2", b"y")])
         log.seek(log.begin_offsets(ITEMS))
         assert [len(value) for value in _read(log, 2)] == [size, 1]
@@ -294,8 +301,8 @@ def test_an_item_as_large_as_a_request_body_can_be_kept(size: int) -> None:
             log.append(ITEMS, [Entry("i1", b"x" * 2_097_152)])
 
 
-def test_a_topic_that_cannot_be_appended_to_takes_no_other_with_it() -> None:
-    url = _new_url()
+def test_a_topic_that_cannot_be_appended_to_takes_no_other_with_it(space: KafkaSpace) -> None:
+    url = space.new_url()
 
     async def append() -> list[Any]:
         serving = open_async_event_log(url, timeout_s=5.0)
@@ -311,8 +318,8 @@ def test_a_topic_that_cannot_be_appended_to_takes_no_other_with_it() -> None:
     assert (good, item) == ([Receipt(0, 1)], [Receipt(0, 0)])
 
 
-def test_dead_letters_lie_in_their_topic_as_others_can_read_them() -> None:
-    url = _new_url()
+def test_dead_letters_lie_in_their_topic_as_others_can_read_them(space: KafkaSpace) -> None:
+    url = space.new_url()
     with closing(open_event_log(url)) as log:
         log.append(USER_EVENTS, [Entry("u", b"\xff{")])
         log.set_aside([DeadLetter(USER_EVENTS, 0, 0, "not_json", "no object", b"\xff{")])
@@ -326,8 +333,8 @@ def test_dead_letters_lie_in_their_topic_as_others_can_read_them() -> None:
     assert dict(record.headers) == {"reason": b"not_json", "message": b"no object"}
 
 
-def test_topics_are_made_with_the_settings_that_the_address_says(admin: KafkaAdminClient) -> None:
-    url = _new_url(partitions=4)
+def test_topics_are_made_with_the_settings_that_the_address_says(space: KafkaSpace, admin: KafkaAdminClient) -> None:
+    url = space.new_url(partitions=4)
     with closing(open_event_log(url)) as log, closing(open_event_log(url)) as other:
         assert len(log.partitions(USER_EVENTS)) == len(other.partitions(USER_EVENTS)) == 4
         assert len(log.partitions(ITEMS)) == 1
@@ -380,7 +387,7 @@ def test_what_was_acknowledged_through_an_outage_is_there_once_where_the_receipt
     broker: LocalProcess, end: Callable[[LocalProcess], None], request: pytest.FixtureRequest
 ) -> None:
     outage_s = float(request.config.getoption("--outage-s"))
-    url = _new_url(f"{HOST}:{broker.server.port}", partitions=2)
+    url = KafkaSpace(f"{HOST}:{broker.server.port}").new_url(partitions=2)
     receipts: dict[str, Receipt] = {}
     failed: set[str] = set()
     stop = threading.Event()
