@@ -116,6 +116,26 @@ class Ranking(msgspec.Struct, frozen=True):
     unranked: list[str]
 
 
+class ServedItem(msgspec.Struct, frozen=True):
+    """One place of a list that was served."""
+
+    item_id: str
+    score: float
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A list that was served: ``served_at``, epoch seconds; to whom, beside what, from which favourites; and what."""
+
+    request_id: str
+    served_at: float
+    user_id: str | None
+    item_id: str | None
+    liked: list[str]
+    source: str
+    degraded: bool
+    items: list[ServedItem]
+
+
 class BatchLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one line of a batch, counted from 0: an answer, or a problem."""
 

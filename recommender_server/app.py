@@ -41,6 +41,7 @@ from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds
 from recommender_server.rules_resource import RulesResource
 from recommender_server.served_log import ServedLog
+from recommender_server.served_resource import ServedResource
 from recommender_server.settings import RecommenderSettings
 from recommender_server.similar_resource import SimilarResource
 from recommender_server.traffic import Traffic
@@ -93,6 +94,7 @@ def create_app(
     app.add_error_handler(Exception, problems.unexpected)
     app.add_route("/v1/recommendations", RecommendationsResource(recommender, served, bounds, deadline))
     app.add_route("/v1/recommendations:batch", BatchResource(recommender, served, bounds, deadline))
+    app.add_route("/v1/recommendations/{request_id}", ServedResource(dependencies, deadline))
     app.add_route("/v1/rank", RankResource(ranker, bounds, deadline))
     stored_rules = RulesResource(dependencies, bounds, deadline)
     app.add_route("/v1/rules", stored_rules, suffix="all")

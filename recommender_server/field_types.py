@@ -28,3 +28,4 @@ CursorText = Annotated[str, Meta(min_length=1, max_length=MAX_CURSOR, extra_json
 RuleName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 # The name of a rule that is there.
 KnownRule = Annotated[str, Meta(min_length=1, max_length=64, extra_json_schema=_format("rule"))]
+RequestId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}(-[0-9]{1,6})?$")]

@@ -14,6 +14,7 @@ from recommender_server import (
     rank_resource,
     recommendations_resource,
     rules_resource,
+    served_resource,
     similar_resource,
 )
 from recommender_server.access import REFUSALS, scope_of
@@ -25,6 +26,7 @@ from stores.openapi import HTML, Guard, Operation
 
 OPERATIONS = (
     *recommendations_resource.OPERATIONS,
+    *served_resource.OPERATIONS,
     *batch_resource.OPERATIONS,
     *rank_resource.OPERATIONS,
     *rules_resource.OPERATIONS,
