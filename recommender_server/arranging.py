@@ -40,12 +40,14 @@ class Arranger:
             if rule is not None:
                 found.append(rules.read(rule))
                 continue
-            if stored is None:
-                try:
+            try:
+                if stored is None:
                     stored = await self._dependencies.rules(deadline)
-                except DependencyUnavailable as error:
-                    missing.add(error.dependency)
-                    return found
+                if named not in stored:  # it may have been stored this second
+                    stored = await self._dependencies.rules(deadline, max_age_s=0.0)
+            except DependencyUnavailable as error:
+                missing.add(error.dependency)
+                return found
             if named not in stored:
                 raise bad_parameter("rules", f"no rule is stored under {named!r}")
             try:

@@ -100,9 +100,9 @@ async def test_a_stored_rule_counts_in_the_very_next_request_until_it_is_removed
     async with serving(world) as client:
         rule = {"pin": ["i001"], "bury": "price > 5"}
         put = await client.simulate_put("/v1/rules/summer", json=rule)
+        by_name = await client.simulate_get("/v1/recommendations", params={"rules": "summer", "k": 5})
         one = await client.simulate_get("/v1/rules/summer")
         everything = await client.simulate_get("/v1/rules")
-        by_name = await client.simulate_get("/v1/recommendations", params={"rules": "summer", "k": 5})
         sent_along = await client.simulate_post("/v1/recommendations", json={"rules": [rule], "k": 5})
         removed = await client.simulate_delete("/v1/rules/summer")
         again = await client.simulate_delete("/v1/rules/summer")
