@@ -34,6 +34,7 @@ from recommender_server.history import Histories
 from recommender_server.ingesting import Ingest
 from recommender_server.live_report import LiveReport
 from recommender_server.openapi import DocumentResource
+from recommender_server.page_resource import PageResource
 from recommender_server.rank_resource import RankResource
 from recommender_server.ranking_given import GivenRanker
 from recommender_server.recommendations_resource import RecommendationsResource
@@ -109,7 +110,9 @@ def create_app(
     app.add_route("/openapi.json", description, suffix="openapi")
     app.add_route("/docs", description, suffix="docs")
     app.add_route("/v1/status", health, suffix="status")
-    app.add_route("/", health, suffix="root")
+    page = PageResource()
+    app.add_route("/", page)
+    app.add_route("/page/{name}", page, suffix="file")
     for name in ("healthz", "readyz", "version", "metrics"):
         app.add_route(f"/{name}", health, suffix=name)
     return app

@@ -19,7 +19,6 @@ from recommender_server.vital_signs import VitalSigns
 from stores.openapi import TEXT, Operation
 
 OPERATIONS = (
-    Operation("get", "/", "Where to go from here.", dict[str, Any]),
     Operation(
         "get",
         "/v1/status",
@@ -54,10 +53,6 @@ class Health:
         self._exposition = exposition
         self._version = version
         self._deadline = deadline
-
-    async def on_get_root(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
-        """Point to the description of the routes."""
-        answer(response, {"service": "recommender", "version": self._version, "openapi": "/openapi.json"})
 
     async def on_get_healthz(self, _request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """The process lives."""

@@ -6,14 +6,16 @@ from collections import Counter
 
 import pytest
 
-# What the reason of a test that needs a server says when it is not there.
+# What the reason of a test that needs a server, or a browser, says when it is not there.
 NOT_UP = "make services-up"
+NO_BROWSER = "apt-get install chromium"
 _skipped: Counter[str] = Counter()
 _LINES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--outage-s", type=float, default=5.0, help="how long tests/services keep a server away")
+    parser.addoption("--screenshots", help="tests/browser keeps pictures of the page in this folder")
     parser.addoption("--all-servers", action="store_true", help="a test skipped for want of a server is a failure")
 
 
@@ -26,7 +28,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     reason = (
         report.longrepr[2].removeprefix("Skipped: ") if report.skipped and isinstance(report.longrepr, tuple) else ""
     )
-    if NOT_UP in reason:
+    if NOT_UP in reason or NO_BROWSER in reason:
         _skipped[reason] += 1
 
 
@@ -40,6 +42,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     if not _skipped:
         return
-    terminalreporter.section("NOT TESTED: servers that are not up", sep="!", red=True, bold=True)
+    terminalreporter.section("NOT TESTED: servers and browsers that are not there", sep="!", red=True, bold=True)
     for reason, count in _skipped.most_common():
         terminalreporter.write_line(f"{count:5} tests skipped: {reason}", red=True)
