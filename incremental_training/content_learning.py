@@ -94,8 +94,8 @@ class ContentLearning:
 
     def put(self, item: Item) -> None:
         """Take over a record. Safe to repeat."""
-        self.content.put(item)
-        self._note(item.item_id)
+        if self.content.put(item):
+            self._note(item.item_id)
 
     def delete(self, item_id: str) -> None:
         """Take over a deletion. Safe to repeat."""

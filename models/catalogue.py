@@ -33,14 +33,16 @@ class Catalogue:
     def __contains__(self, item_id: object) -> bool:
         return item_id in self._records
 
-    def put(self, item: Item) -> None:
-        """Take over a record. Safe to repeat."""
+    def put(self, item: Item) -> bool:
+        """Take over a record; return whether it says anything new. Safe to repeat."""
+        known = not self.is_deleted(item.item_id) and self._records.get(item.item_id)
         self._forget(item.item_id)
         self._deleted.pop(item.item_id, None)
         if not item.available:
             self._hidden.add(item.item_id)
         self._records[item.item_id] = record = self._bounded(item)
         self.content_bytes += len(record)
+        return not record or record != known
 
     def delete(self, item_id: str) -> None:
         """Take an item out, and remember that it was. Safe to repeat."""

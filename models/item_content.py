@@ -94,10 +94,12 @@ class ItemContent:
         self._outdated_next: set[str] = set()
         self.adoptions = 0
 
-    def put(self, item: Item) -> None:
-        """Take over a record. Safe to repeat."""
-        self.catalogue.put(item)
-        self._touch(item.item_id)
+    def put(self, item: Item) -> bool:
+        """Take over a record; return whether it says anything new. Safe to repeat."""
+        changed = self.catalogue.put(item)
+        if changed:
+            self._touch(item.item_id)
+        return changed
 
     def delete(self, item_id: str) -> None:
         """Take over a deletion. Safe to repeat."""

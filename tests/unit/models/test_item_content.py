@@ -43,6 +43,16 @@ def test_a_catalogue_knows_its_bytes_and_keeps_within_its_bounds(monkeypatch):
     assert catalogue.content_bytes == 0 and catalogue.deleted == ["gone", "long", "more", "wide"]
 
 
+def test_a_record_read_again_is_no_news():
+    content = content_of([Item("a", title="a"), Item("b")])
+    content.changed.clear()
+    assert not content.put(Item("a", title="a")) and not content.changed
+    assert content.catalogue.item_ids() == ["b", "a"]
+    assert content.put(Item("a", title="b")) and content.put(Item("a", title="b", available=False))
+    content.delete("a")
+    assert content.put(Item("a", title="b", available=False)) and list(content.changed) == ["a"]
+
+
 def test_a_copy_of_a_catalogue_does_not_follow():
     catalogue = Catalogue()
     catalogue.put(Item("a", title="a"))
