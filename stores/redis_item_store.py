@@ -136,10 +136,6 @@ class RedisItemReader:
         """Write items through; visible on return. Safe to repeat. The last write of an item wins, whoever writes."""
         await self._ask(*_put_items(self._prefix, items))
 
-    async def delete(self, item_ids: Sequence[str]) -> None:
-        """Remove items, their edges and recent users; visible on return. Safe to repeat."""
-        await self._ask(*_delete_items(self._prefix, item_ids))
-
     async def close(self) -> None:
         """Close the connections. Safe to repeat."""
         await self._client.aclose()

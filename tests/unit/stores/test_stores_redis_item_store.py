@@ -33,7 +33,6 @@ READS: dict[str, Callable[[ItemReader], Any]] = {
     "put_rule": lambda reader: reader.put_rule("name", b"rule"),
     "serving_state": lambda reader: reader.serving_state(),
     "put_many": lambda reader: reader.put_many([Item(f"i{n}") for n in range(1000)]),
-    "delete": lambda reader: reader.delete(["i1"]),
 }
 WRITES: dict[str, Callable[[ItemWriter], None]] = {
     "put_many": lambda writer: writer.put_many([Item(f"i{n}") for n in range(1000)]),
