@@ -13,7 +13,7 @@ from recommender_server.degradation import NewDeadline
 from recommender_server.event_fates import EventFate, EventFates
 from recommender_server.field_types import Id, ReceiptText
 from recommender_server.ingesting import Ingest
-from recommender_server.ndjson import Streams, is_ndjson
+from recommender_server.ndjson import LineResult, Streams, Summary, is_ndjson
 from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS
 from recommender_server.problems import Problem
 from recommender_server.requests import Bounds, query_parameters, read_json, refuse_batch_size
@@ -45,7 +45,7 @@ OPERATIONS = (
         "post",
         "/v1/events",
         "Tell what users did; durable when accepted. As a stream of lines it is answered by one result per line.",
-        Accepted,
+        [Accepted, LineResult, Summary],
         body=[EventBody, EventBatch],
         body_media=(JSON, NDJSON),
         answer_media=(JSON, NDJSON),

@@ -9,7 +9,7 @@ import falcon.asgi
 from models.items import Item
 from recommender_server.exchange import Exchange, UserHistory
 from recommender_server.ingesting import Ingest
-from recommender_server.ndjson import LineResult, Streams
+from recommender_server.ndjson import LineResult, Streams, Summary
 from recommender_server.parameters import QUERY_PROBLEMS
 from recommender_server.requests import Bounds, query_parameters
 from stores.openapi import NDJSON, Operation
@@ -25,7 +25,7 @@ def _import(kind: str, line: Any, summary: str) -> Operation:
         "post",
         f"/v1/import/{kind}",
         f"{summary} One result per line, then a summary.",
-        LineResult,
+        [LineResult, Summary],
         body=line,
         body_media=(NDJSON,),
         answer_media=(NDJSON,),
