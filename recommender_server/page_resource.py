@@ -7,7 +7,7 @@ from pathlib import Path
 import falcon
 import falcon.asgi
 
-from stores.openapi import HTML, Operation
+from stores.openapi import HTML, Operation, Parameter
 
 FOLDER = Path(__file__).parent / "page"
 MEDIA = {".html": falcon.MEDIA_HTML, ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -25,6 +25,15 @@ OPERATIONS = (
         "The page: lists that change with every like, how good they are, how fresh.",
         None,
         answer_media=(HTML,),
+    ),
+    Operation(
+        "get",
+        "/page/{name}",
+        "A file of the page.",
+        None,
+        parameters=(Parameter("name", str, f"One of {', '.join(FILES)}."),),
+        answer_media=tuple(sorted({kind.partition(";")[0] for kind in MEDIA.values()})),
+        problems=("not-found",),
     ),
 )
 

@@ -30,6 +30,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "unknown-item": (404, "nobody knows the item"),
     "unknown-receipt": (404, "no event has the receipt"),
     "item-exists": (412, "there is an item of this id already, and If-None-Match: * asked for none"),
+    "not-found": (404, "there is nothing at this path"),
     "unknown-request": (404, "the log does not hold what was served to this request"),
     "unknown-rule": (404, "no rule is stored under this name"),
     "body-too-slow": (408, "the body did not arrive in time"),
