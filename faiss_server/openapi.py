@@ -28,18 +28,48 @@ READING = ("bad-request", "body-too-large", "unsupported-media-type", wire.NOT_L
 WRITING = ("bad-request", "body-too-large", "unsupported-media-type", wire.STALE_EPOCH, wire.GAP)
 
 
-def _post(path: str, summary: str, body: Any, answer: Any, problems: tuple[str, ...]) -> Operation:
-    return Operation("post", path, summary, answer, body=body, body_media=BOTH, answer_media=BOTH, problems=problems)
+# The examples tell one story: a table of two dimensions is loaded, asked, and changed.
+_LOADED = {
+    "rows": {
+        "item_ids": ["casablanca", "vertigo"],
+        "vectors": [[0.6, 0.8, 0.1], [0.8, 0.6, 0.0]],
+        "contexts": [[0.1, 0.2], [0.2, 0.1]],
+        "popularity": [[1.0, 2.0], [0.5, 1.5]],
+    },
+    "stamp": {"epoch": 1, "from_seq": 0, "to_seq": 1},
+}
+_ADDED = {
+    "rows": {
+        "item_ids": ["alien"],
+        "vectors": [[0.0, 1.0, 0.2]],
+        "contexts": [[0.0, 0.3]],
+        "popularity": [[0.1, 0.2]],
+    },
+    "stamp": {"epoch": 1, "from_seq": 1, "to_seq": 2},
+}
+_POPULARITY = {
+    "columns": [[1.1, 2.0], [0.5, 1.5], [0.4, 0.3]],
+    "stamp": {"epoch": 1, "from_seq": 2, "to_seq": 3},
+}
+_DELETED = {"item_ids": ["vertigo"], "stamp": {"epoch": 1, "from_seq": 3, "to_seq": 4}}
+_QUERY = {"vector": [0.6, 0.8, 1.0, 0.5, 0.5], "k": 2, "recent": ["vertigo"], "recent_weights": [1.0]}
+
+
+def _post(path: str, summary: str, body: Any, answer: Any, problems: tuple[str, ...], example: Any) -> Operation:
+    return Operation(
+        "post",
+        path,
+        summary,
+        answer,
+        body=body,
+        body_media=BOTH,
+        answer_media=BOTH,
+        problems=problems,
+        example=example,
+    )
 
 
 OPERATIONS = (
-    _post("/v1/search", "The best items of several queries.", wire.Search, wire.Found, READING),
-    _post("/v1/similar", "The nearest of several items.", wire.Similar, wire.FoundSimilar, READING),
-    _post("/v1/vectors", "The vectors of several items, at length 1.", wire.AskVectors, wire.FoundVectors, READING),
-    Operation("get", "/v1/status", "Where the index stands.", IndexStatus, answer_media=BOTH),
-    _post("/v1/upsert", "Add or overwrite rows.", wire.Upsert, IndexStatus, WRITING),
-    _post("/v1/popularity", "Overwrite the popularity columns.", wire.SetPopularity, IndexStatus, WRITING),
-    _post("/v1/delete", "Make items unfindable.", wire.Delete, IndexStatus, WRITING),
     Operation(
         "put",
         "/v1/snapshot",
@@ -49,7 +79,29 @@ OPERATIONS = (
         body_media=BOTH,
         answer_media=BOTH,
         problems=("bad-request", "body-too-large", "unsupported-media-type", wire.STALE_EPOCH),
+        example=_LOADED,
     ),
+    _post("/v1/search", "The best items of several queries.", wire.Search, wire.Found, READING, {"queries": [_QUERY]}),
+    _post(
+        "/v1/similar",
+        "The nearest of several items.",
+        wire.Similar,
+        wire.FoundSimilar,
+        READING,
+        {"item_ids": ["casablanca"], "k": 1},
+    ),
+    _post(
+        "/v1/vectors",
+        "The vectors of several items, at length 1.",
+        wire.AskVectors,
+        wire.FoundVectors,
+        READING,
+        {"item_ids": ["casablanca", "vertigo"]},
+    ),
+    Operation("get", "/v1/status", "Where the index stands.", IndexStatus, answer_media=BOTH),
+    _post("/v1/upsert", "Add or overwrite rows.", wire.Upsert, IndexStatus, WRITING, _ADDED),
+    _post("/v1/popularity", "Overwrite the popularity columns.", wire.SetPopularity, IndexStatus, WRITING, _POPULARITY),
+    _post("/v1/delete", "Make items unfindable.", wire.Delete, IndexStatus, WRITING, _DELETED),
     Operation("get", "/healthz", "The process answers.", dict[str, str]),
     Operation(
         "get", "/readyz", "The index holds the newest state.", dict[str, str], problems=(wire.NOT_LOADED, "behind")

@@ -20,7 +20,7 @@ def _export(kind: str, line: Any, summary: str) -> Operation:
     return Operation("get", path, summary, line, answer_media=(NDJSON,), problems=QUERY_PROBLEMS)
 
 
-def _import(kind: str, line: Any, summary: str) -> Operation:
+def _import(kind: str, line: Any, summary: str, example: dict[str, Any]) -> Operation:
     return Operation(
         "post",
         f"/v1/import/{kind}",
@@ -30,6 +30,7 @@ def _import(kind: str, line: Any, summary: str) -> Operation:
         body_media=(NDJSON,),
         answer_media=(NDJSON,),
         problems=QUERY_PROBLEMS,
+        example=example,
     )
 
 
@@ -37,9 +38,19 @@ OPERATIONS = (
     _export("items", Item, "Every item, hidden ones too."),
     _export("users", UserHistory, "The history of every learned user."),
     _export("events", dict[str, Any], "Every event that the log keeps, with its event_id and timestamp."),
-    _import("items", Item, "Items, as exported."),
-    _import("users", UserHistory, "Histories, as exported; they are taken in as events."),
-    _import("events", dict[str, Any], "Events, as exported: members that mean nothing here are kept."),
+    _import("items", Item, "Items, as exported.", {"item_id": "laura", "title": "Laura", "category": "noir"}),
+    _import(
+        "users",
+        UserHistory,
+        "Histories, as exported; they are taken in as events.",
+        {"user_id": "eve", "recent": ["vertigo"], "seen": ["alien", "vertigo"], "hidden": ["dune"]},
+    ),
+    _import(
+        "events",
+        dict[str, Any],
+        "Events, as exported: members that mean nothing here are kept.",
+        {"user_id": "eve", "item_id": "heat", "type": "click", "event_id": "shop-1", "timestamp": 1700000000.0},
+    ),
 )
 
 

@@ -154,10 +154,12 @@ class _Writer:
         }
         if one.body is not None:
             schema = self._body(one.body)
-            media = {"schema": schema} | ({} if one.example is None else {"example": one.example})
+            plain = {"schema": schema}
+            media = plain if one.example is None else plain | {"example": one.example}
             written["requestBody"] = {
                 "required": one.body_required,
-                "content": {kind: media for kind in one.body_media},
+                # An example is written as JSON; it is none of a body that is binary.
+                "content": {kind: media if kind in (JSON, NDJSON) else plain for kind in one.body_media},
             }
         return written
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.films import fill, wait_until_learned
 from tests.system.real_loop import ROOT, RealLoop
 
 
@@ -20,28 +21,11 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
     loop = RealLoop(tmp_path_factory.mktemp("loop"))
     try:
         loop.start_all()
-        _fill(loop)
+        fill(loop)
         yield loop
     finally:
         codes = loop.stop()
     assert codes == {"faiss_server": 0, "recommender_server": 0, "incremental_training": 0}, loop.logs()
-
-
-def _fill(loop: RealLoop) -> None:
-    """Some events of others first, so that there is something to recommend, and wait until every store has it."""
-    likes = [
-        {"user_id": f"u{n}", "item_id": item, "type": "click"}
-        for n in range(12)
-        for item in ("casablanca", "vertigo", "alien", "psycho", "brazil", "dune", "heat")[n % 4 :]
-    ]
-    films = [
-        {"item_id": x, "category": "thriller", "attributes": {"year": 1958}} for x in ("vertigo", "psycho", "heat")
-    ]
-    assert loop.post("/v1/items", films, "PUT")[0] == 200
-    status, answer = loop.post("/v1/events", {"events": likes})
-    assert status == 202, answer
-    _wait_until_learned(loop, answer["receipts"][-1])
-    loop.wait(lambda: loop.get("/v1/status")[1]["trainer"]["report"]["settled"], "every store has all of it")
 
 
 def _examples() -> list[str]:
@@ -58,11 +42,6 @@ def _curl(loop: RealLoop, example: str) -> str:
     )
     assert finished.returncode == 0, (example, finished.stdout, finished.stderr)
     return finished.stdout
-
-
-def _wait_until_learned(loop: RealLoop, receipt: str) -> None:
-    path = f"/v1/recommendations?user_id=anyone&after={receipt}&level=learned"
-    loop.wait(lambda: not loop.get(path)[1]["stale"], f"{receipt} is learned")
 
 
 def test_every_example_answers(loop: RealLoop) -> None:
@@ -95,7 +74,7 @@ def test_an_event_counts_at_once_and_is_learned_soon(loop: RealLoop) -> None:
     [receipt] = accepted["receipts"]
     _, at_once = loop.get("/v1/recommendations?user_id=grace&k=3")
     assert liked not in [item["item_id"] for item in at_once["items"]]
-    _wait_until_learned(loop, receipt)
+    wait_until_learned(loop, receipt)
     _, learned = loop.get(f"/v1/recommendations?user_id=grace&k=3&after={receipt}&level=learned")
     assert liked not in [item["item_id"] for item in learned["items"]]
 
@@ -114,4 +93,4 @@ def test_serving_goes_on_without_the_index_and_without_the_trainer(loop: RealLoo
     status, answer = loop.post("/v1/events", {"user_id": "u3", "item_id": "metropolis", "type": "click"})
     assert (status, answer["counted"]) == (202, True)
     loop.start("incremental_training", "--from-nothing")
-    _wait_until_learned(loop, answer["receipts"][0])
+    wait_until_learned(loop, answer["receipts"][0])
