@@ -61,10 +61,11 @@ class UserView(msgspec.Struct, frozen=True):
                 break
             newest.setdefault(event.item_id, Consumed(event.item_id, cast(Feedback, event.feedback), "pending"))
         if self.document:
-            positives = set(self.document.recent)
+            # What was rejected counts as seen too, and stays rejected.
+            known: dict[str, Feedback] = dict.fromkeys(self.document.recent, "positive")
+            known |= dict.fromkeys(self.document.hidden, "negative")
             for item_id in reversed(self.document.seen):
-                feedback: Feedback = "positive" if item_id in positives else "history"
-                newest.setdefault(item_id, Consumed(item_id, feedback, "learned"))
+                newest.setdefault(item_id, Consumed(item_id, known.get(item_id, "history"), "learned"))
             for item_id in reversed(self.document.hidden):
                 newest.setdefault(item_id, Consumed(item_id, "negative", "learned"))
         return list(newest.values())
