@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def _folders(name: str) -> list[Path]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_room_imports_only_what_its_arrows_allow(room: str) -> None:
-    own = set(ROOMS) | {"services", "demo", "benchmarks", "tests"}
+    own = set(ROOMS) | {"recommender_client", "services", "demo", "benchmarks", "tests"}
     wrong = [
         f"{name_of(path)}:{line} imports {module}"
         for path in files(room)
@@ -50,6 +51,11 @@ def test_room_imports_only_what_its_arrows_allow(room: str) -> None:
         if module.partition(".")[0] in own - ALLOWED[room]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_python_client_needs_the_standard_library_alone() -> None:
+    used = {module for path in files("recommender_client") for module, _ in imports(path)}
+    assert {module.partition(".")[0] for module in used} <= sys.stdlib_module_names, used
 
 
 def test_every_driver_stays_in_its_home() -> None:
