@@ -1,0 +1,64 @@
+"""Both servers hold to their own documents: a thousand requests and more, made from the documents by schemathesis."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.real_loop import ROOT, RealLoop
+
+FOLDER = Path(__file__).parent
+SEED = "1"
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
+    loop = RealLoop(tmp_path_factory.mktemp("loop"))
+    try:
+        loop.start_all()
+        likes = [
+            {"user_id": f"u{n}", "item_id": item, "type": "click"}
+            for n in range(12)
+            for item in ("casablanca", "vertigo", "alien", "psycho", "brazil")[n % 3 :]
+        ]
+        receipt = loop.post("/v1/events", {"events": likes})[1]["receipts"][-1]
+        path = f"/v1/recommendations?user_id=u0&after={receipt}&level=learned"
+        loop.wait(lambda: not loop.get(path)[1]["stale"], "the events are learned")
+        yield loop
+    finally:
+        loop.stop()
+
+
+def _run(loop: RealLoop, url: str, configuration: str, phases: str, max_examples: int) -> int:
+    """Return how many cases were tried; fails with what schemathesis printed."""
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(FOLDER / configuration), "--no-color"]
+    options = ["--phases", phases, "--continue-on-failure", "--seed", SEED]
+    finished = subprocess.run(
+        [*command, "run", f"{url}/openapi.json", *options, "--max-examples", str(max_examples)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.system.api_formats"},
+        cwd=loop.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout[-8000:] + finished.stderr[-2000:] + loop.logs()
+    found = re.search(r"(\d+) generated", finished.stdout)
+    assert found, finished.stdout[-2000:]
+    return int(found[1])
+
+
+@pytest.mark.timeout(900)
+def test_the_recommender_holds_to_its_document(loop: RealLoop) -> None:
+    assert _run(loop, loop.recommender_url, "schemathesis.recommender.toml", "examples,coverage", 1) >= 1000
+    assert loop.get("/v1/status")[1]["answers_5xx"] == 0
+
+
+@pytest.mark.timeout(900)
+def test_the_index_holds_to_its_document(loop: RealLoop) -> None:
+    assert _run(loop, loop.index_url, "schemathesis.faiss.toml", "examples,coverage,fuzzing", 200) >= 1000
