@@ -22,7 +22,7 @@ OPERATIONS = (
     Operation(
         "get",
         "/v1/status",
-        "The trainer's report, the index, the breakers, the traffic.",
+        "The trainer's report, the index, the breakers, the traffic with its times by route: count, mean, the last 20.",
         dict[str, Any],
         problems=("unknown-parameter", "too-many-requests-at-once"),
     ),
@@ -88,6 +88,7 @@ class Health:
             "in_flight": self._traffic.in_flight,
             "answers_by_source": self._recommender.answers_by_source,
             "answers_5xx": self._traffic.answers_5xx,
+            "timings": self._traffic.timings(),
         }
         try:
             document["trainer"] = msgspec.to_builtins(await self._dependencies.serving_state(self._deadline()))

@@ -31,7 +31,7 @@ OPERATIONS = (
         "/page/{name}",
         "A file of the page.",
         None,
-        parameters=(Parameter("name", str, f"One of {', '.join(FILES)}."),),
+        parameters=(Parameter("name", str, f"One of {', '.join(FILES)}.", example=FILES[0]),),
         answer_media=tuple(sorted({kind.partition(";")[0] for kind in MEDIA.values()})),
         problems=("not-found",),
     ),

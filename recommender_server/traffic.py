@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
+from dataclasses import dataclass, field
 from typing import Any
 
 import falcon.asgi
@@ -21,6 +23,19 @@ SAFE = (
 )
 
 
+# So many of the newest answers of a route are told one by one.
+LAST = 20
+
+
+@dataclass
+class _Times:
+    """How long the answers of one route took, since the process started; ``last_s`` is oldest first."""
+
+    count: int = 0
+    sum_s: float = 0.0
+    last_s: deque[float] = field(default_factory=lambda: deque(maxlen=LAST))
+
+
 class Traffic:
     """Falcon middleware."""
 
@@ -29,6 +44,18 @@ class Traffic:
         self._max_in_flight = max_in_flight
         self.in_flight = 0
         self.answers_5xx = 0
+        self._times: dict[str, _Times] = {}
+
+    def timings(self) -> dict[str, dict[str, Any]]:
+        """Return, by route, the count of answers, their mean time, and the times of the last ones, oldest first."""
+        return {
+            route: {
+                "count": times.count,
+                "mean_ms": round(1000 * times.sum_s / times.count, 3),
+                "last_ms": [round(1000 * one_s, 3) for one_s in times.last_s],
+            }
+            for route, times in sorted(self._times.items())
+        }
 
     async def process_request(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Give the request its id and a place, or refuse it. Raises ``Problem``."""
@@ -55,7 +82,12 @@ class Traffic:
     ) -> None:
         """Count the request, under the template of its route so that ids never become labels."""
         route = request.uri_template or "unknown"
-        self._metrics.timing("request_seconds", time.perf_counter() - request.context.started_s, route=route)
+        took_s = time.perf_counter() - request.context.started_s
+        self._metrics.timing("request_seconds", took_s, route=route)
+        times = self._times.setdefault(route, _Times())
+        times.count += 1
+        times.sum_s += took_s
+        times.last_s.append(took_s)
         status = falcon.http_status_to_code(response.status)
         self._metrics.count("requests", route=route, status=str(status))
         if status >= 500 and request.path not in ALWAYS_SERVED:

@@ -41,3 +41,18 @@ async def test_what_has_not_failed_is_told_from_the_start():
         for name in ("dependency_failures", "degraded"):
             assert world.metrics.value(name, dependency="index") == 0
         assert world.metrics.value("requests_refused") == 0
+
+
+@in_loop
+async def test_status_tells_the_times_of_every_route_and_of_its_last_20_answers():
+    async with serving(World()) as client:
+        for n in range(23):
+            await client.simulate_get("/v1/items/i001" if n else "/v1/items/nobody-knows-it")
+        timings = (await client.simulate_get("/v1/status")).json["timings"]
+    # A route is one whatever its ids are, and an error is an answer too.
+    assert timings.keys() == {"/v1/items/{item_id}"}
+    times = timings["/v1/items/{item_id}"]
+    assert times["count"] == 23
+    assert len(times["last_ms"]) == 20
+    assert 0 < min(times["last_ms"]) <= max(times["last_ms"])
+    assert times["mean_ms"] > 0
