@@ -54,6 +54,11 @@ class NotingClient(RecommenderClient):
         self.first_sources: dict[str, str] = {}
         self.lists = self.places = self.degraded = 0
 
+    async def put_items(self, items: Sequence[Item]) -> None:
+        """Put the new items alone: the stream's own are in the catalogue since initial training, and not new again."""
+        if items and items[0].item_id in self.new:
+            await super().put_items(items)
+
     async def recommend(self, user_id: str, k: int = 10, **parameters: str) -> dict[str, Any]:
         """Ask, and note."""
         answer = await super().recommend(user_id, k, **parameters)
