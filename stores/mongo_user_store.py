@@ -28,7 +28,10 @@ _USERS, _PENDING = "users", "pending"
 _PENDING_INDEXES = [
     IndexModel([("user_id", ASCENDING)], name="of_user"),
     IndexModel([("partition", ASCENDING), ("offset", ASCENDING)], name="by_place"),
+    IndexModel([("block", ASCENDING)], name="by_block"),
 ]
+# Offsets of a block. FerretDB looks up strings in an index, and walks through the whole collection for numbers.
+_BLOCK = 500
 # The answer comes in one piece however many there are.
 _ALL_AT_ONCE = 1_000_000
 
@@ -51,6 +54,8 @@ class MongoUserReader:
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._connection = AsyncConnection(url, timeout_s)
         self._indexed = False
+        # Up to which offset of a partition this process has forgotten everything.
+        self._forgotten: dict[int, int] = {}
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float) -> MongoUserReader:
@@ -84,7 +89,12 @@ class MongoUserReader:
     async def add_pending(self, events: Mapping[str, Sequence[PendingEvent]]) -> None:
         """Keep accepted events; visible to every process on return. Safe to repeat."""
         rows = [
-            {"_id": f"{event.partition}:{event.offset}", "user_id": user_id, **msgspec.structs.asdict(event)}
+            {
+                "_id": f"{event.partition}:{event.offset}",
+                "user_id": user_id,
+                "block": _block(event.partition, event.offset),
+                **msgspec.structs.asdict(event),
+            }
             for user_id, of_user in events.items()
             for event in of_user
         ]
@@ -105,19 +115,30 @@ class MongoUserReader:
         await self._connection.run(insert)
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
-        """Drop pending events below the learned offset of their partition. Safe to repeat."""
+        """Drop pending events below the learned offset of their partition. Safe to repeat.
+
+        The first time all of them; from then on those from a block before the last time on.
+        """
         for partition, offset in learned.items():
             below: Fields = {"partition": partition, "offset": {"$lt": offset}}
+            if partition not in self._forgotten:
+                await self._forget(below)
+            else:
+                since = max(0, self._forgotten[partition] - _BLOCK)
+                for first in range(since - since % _BLOCK, offset, _BLOCK):
+                    await self._forget({"block": _block(partition, first), **below})
+            self._forgotten[partition] = offset
 
-            async def forget(database: AsyncDatabase[Fields], below: Fields = below) -> int:
-                pending = database[_PENDING]
-                found = await pending.find(below, {"_id": 1}, limit=FORGET_STEP, batch_size=FORGET_STEP).to_list()
-                if found:
-                    await pending.delete_many({"_id": {"$in": [fields["_id"] for fields in found]}})
-                return len(found)
+    async def _forget(self, which: Fields) -> None:
+        async def forget(database: AsyncDatabase[Fields]) -> int:
+            pending = database[_PENDING]
+            found = await pending.find(which, {"_id": 1}, limit=FORGET_STEP, batch_size=FORGET_STEP).to_list()
+            if found:
+                await pending.delete_many({"_id": {"$in": [fields["_id"] for fields in found]}})
+            return len(found)
 
-            while await self._connection.run(forget) == FORGET_STEP:
-                pass
+        while await self._connection.run(forget) == FORGET_STEP:
+            pass
 
     async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
         """Return documents in order of user_id, the first ones or those after ``after``."""
@@ -213,6 +234,10 @@ class MongoUserWriter:
         with suppress(StoreUnavailable), self._connection.collection(_USERS) as users:
             users.create_index([("deleted", ASCENDING)], name="deleted")
             users.delete_many({"deleted": True, "version": {"$lt": version_of(epoch - 1, 0)}})
+
+
+def _block(partition: int, offset: int) -> str:
+    return f"{partition}:{offset // _BLOCK}"
 
 
 def _guarded(fields: Fields) -> ReplaceOne[Fields]:
