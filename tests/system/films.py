@@ -11,7 +11,8 @@ def fill(loop: RealLoop) -> None:
     """Send them, and wait until every store has all of it."""
     likes = [{"user_id": f"u{n}", "item_id": item, "type": "click"} for n in range(12) for item in FILMS[n % 4 :]]
     films = [
-        {"item_id": x, "category": "thriller", "attributes": {"year": 1958}} for x in ("vertigo", "psycho", "heat")
+        {"item_id": film, "title": film.title(), "category": "thriller", "attributes": {"year": 1958}}
+        for film in ("vertigo", "psycho", "heat")
     ]
     assert loop.post("/v1/items", films, "PUT")[0] == 200
     status, answer = loop.post("/v1/events", {"events": likes})

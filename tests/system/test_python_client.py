@@ -52,7 +52,8 @@ def test_a_visitor_and_what_is_like_an_item(recommender: Recommender) -> None:
     assert page.items
     assert recommender.similar("casablanca", k=2).items
     only = recommender.recommend("u0", seen="allow", filter="attributes.year = 1958", exclude=["heat"], k=20)
-    assert {item.item_id for item in only.items} == {"vertigo", "psycho"}
+    assert {item.item_id: item.title for item in only.items} == {"vertigo": "Vertigo", "psycho": "Psycho"}
+    assert all((item.category, item.attributes) == ("thriller", {"year": 1958}) for item in only.items)
 
 
 def test_items_go_in_and_are_found(recommender: Recommender) -> None:

@@ -132,6 +132,18 @@ def test_every_changed_edge_belongs_to_a_touched_item():
             assert item in told
 
 
+def test_an_item_keeps_its_strongest_edges_each_once():
+    # "hub" is followed by one of forty items, by the first of them again and again; settings leave it four edges.
+    events = []
+    for user in range(200):
+        follower = f"i{user % 40}" if user % 2 else "i0"
+        events += [(f"u{user}", "hub", f"h{user}"), (f"u{user}", follower, f"f{user}")]
+    learner = feed(Learner(SETTINGS), events)
+    rows, weights = learner.neighbours(learner.items.row("hub"))
+    assert len(rows) == len(set(rows.tolist())) == SETTINGS.edges
+    assert rows[0] == learner.items.row("i0") and (np.diff(weights) <= 0).all() and weights[0] > 2 * weights[1] > 0
+
+
 def test_recent_and_seen_items_are_bounded_and_in_order(monkeypatch):
     monkeypatch.setattr(consumption, "SEEN_KEPT", 55)
     learner = feed(Learner(SETTINGS), [("u", str(number), str(number)) for number in range(60)])
