@@ -42,6 +42,8 @@ SLOW_S = 1.0
 SETTLE_AFTER_S = 2.0
 # The most documents, and the most items whose edges are published, in one message: none should take long to answer.
 USERS_AT_ONCE, EDGES_AT_ONCE = 5_000, 1_024
+# The most popular lists in one message, unless everything is made exact: a catalogue has thousands of categories.
+LISTS_AT_ONCE = 256
 # Of a user's newest items so many are looked at for changed edges: ten before each positive of one flush. What a longer
 # burst changed besides is found when everything is made exact.
 EDGES_PER_USER = 25
@@ -61,6 +63,10 @@ _log = logging.getLogger(__name__)
 
 def nothing_fails(point: str) -> None:
     """The failpoint of a running system: nothing happens at ``point``."""
+
+
+def _ids(entries: Entries) -> list[str]:
+    return [item_id for item_id, _ in entries]
 
 
 @dataclass
@@ -286,13 +292,28 @@ class Publisher:
         best = np.lexsort((np.arange(len(fast)), -fast))[:most].tolist()
         kept = [row for row in best if not self._is_deleted(row)][:POPULAR_LIMIT]
         popular = [(learner.items.id(row), float(fast[row])) for row in kept]
-        lists = {name: self._without_deleted(entries) for name, entries in self._lists().items()}
-        changed = {x: entries for x, entries in lists.items() if self._lists_published.get(x) != entries}
+        changed = self._changed_lists(exact=settling)
         self._items.put_popular({POPULAR: popular} | changed, version)
+        for name in changed:
+            self._lists_published.pop(name, None)
         self._lists_published |= changed
         self._publish_edges(list(islice(self.outbox.edges, EDGES_AT_ONCE)), version)
         if settling and not self.outbox.edges:
             self._settle_edges(version)
+
+    def _changed_lists(self, *, exact: bool) -> dict[str, Entries]:
+        """Return the lists to publish: those with other items, or another order, than were published; some of them.
+
+        Their scores fade with every event, all of them: these are published only when everything is made ``exact``.
+        """
+        lists = {name: self._without_deleted(entries) for name, entries in self._lists().items()}
+        published = self._lists_published
+        if exact:
+            return {name: entries for name, entries in lists.items() if published.get(name) != entries}
+        # Those first that have waited longest: it is the order in which ``published`` keeps them.
+        waited = [*(name for name in lists if name not in published), *published]
+        others = (name for name in waited if _ids(lists[name]) != _ids(published.get(name, ())))
+        return {name: lists[name] for name in islice(others, LISTS_AT_ONCE)}
 
     def _settle_edges(self, version: int) -> None:
         """Publish edges that changed without their item being touched: a weight also depends on its target's visits."""
