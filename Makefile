@@ -14,7 +14,7 @@ ONCE ?=
 # embedded: files; full: Kafka, MongoDB, Redis, StatsD and Graphite, started where they are not up.
 STACK ?= embedded
 
-.PHONY: help install test contracts lint docs quality demo services-up services-down services-status reset clean
+.PHONY: help install test fuzz contracts lint docs quality demo services-up services-down services-status reset clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(VENV)/installed-dev ## everything; what needs a server that is not up (m
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+fuzz: $(VENV)/installed-dev ## generated requests to both servers, more of them than in make test: EXAMPLES=<of every operation>
+	SCHEMATHESIS_EXAMPLES="$(or $(EXAMPLES),50)" $(BIN)/python -m pytest tests/system/test_schemathesis.py
 
 contracts: $(VENV)/installed-dev ## the contract of every port against every adapter and server that is up, as a table
 	eval "$$($(BIN)/python -m services env --tests)"; $(BIN)/python -m tests.contracts
