@@ -13,7 +13,7 @@ from recommender_server.dependencies import Dependencies
 from recommender_server.served_log import ServedLog
 from stores.ports import Clock
 
-FORGET_EVERY_S = 5.0
+FORGET_EVERY_S = 2.0
 # What is left to write at the end gets so long.
 CLOSING_S = 2.0
 

@@ -117,17 +117,24 @@ class MongoUserReader:
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         """Drop pending events below the learned offset of their partition. Safe to repeat.
 
-        The first time all of them; from then on those from a block before the last time on.
+        Block after block, the first time from the oldest on: what is forgotten stays so when the time is up.
         """
         for partition, offset in learned.items():
-            below: Fields = {"partition": partition, "offset": {"$lt": offset}}
-            if partition not in self._forgotten:
-                await self._forget(below)
-            else:
-                since = max(0, self._forgotten[partition] - _BLOCK)
-                for first in range(since - since % _BLOCK, offset, _BLOCK):
-                    await self._forget({"block": _block(partition, first), **below})
+            since = max(0, await self._forgotten_up_to(partition, offset) - _BLOCK)
+            for first in range(since - since % _BLOCK, offset, _BLOCK):
+                await self._forget({"block": _block(partition, first), "offset": {"$lt": offset}})
+                self._forgotten[partition] = min(first + _BLOCK, offset)
             self._forgotten[partition] = offset
+
+    async def _forgotten_up_to(self, partition: int, offset: int) -> int:
+        if partition in self._forgotten:
+            return self._forgotten[partition]
+
+        async def oldest(database: AsyncDatabase[Fields]) -> Fields | None:
+            return await database[_PENDING].find_one({"partition": partition}, sort=[("offset", ASCENDING)])
+
+        found = await self._connection.run(oldest)
+        return int(found["offset"]) if found else offset
 
     async def _forget(self, which: Fields) -> None:
         async def forget(database: AsyncDatabase[Fields]) -> int:
