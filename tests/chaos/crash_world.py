@@ -261,7 +261,7 @@ class CrashWorld:
         item_reader = open_item_reader(self.settings.items_url)
         try:
             documents = {}
-            assert [x.user_id for x in await user_reader.scan(None, 1000)] == sorted(users)
+            assert [x.user_id for x in await user_reader.scan(None, 100_000)] == sorted(users)
             for user_id, state in (await user_reader.get_many(users)).items():
                 assert state.document is not None, user_id
                 record = msgspec.structs.asdict(state.document)
