@@ -14,7 +14,7 @@ ONCE ?=
 # embedded: files; full: Kafka, MongoDB, Redis, StatsD and Graphite, started where they are not up.
 STACK ?= embedded
 
-.PHONY: help install test fuzz contracts lint docs quality demo services-up services-down services-status reset clean
+.PHONY: help install test fuzz contracts lint docs quality bench bench-quick demo services-up services-down services-status reset clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,16 @@ docs: $(VENV)/installed ## regenerate the settings table and the metrics page
 
 quality: $(VENV)/installed ## measure what docs/quality.md shows: DATA=<folder of the three streams>, about an hour
 	$(BIN)/python -m benchmarks.quality_page $(if $(DATA),--data "$(DATA)")
+
+$(VENV)/installed-bench: $(VENV)/installed requirements-bench.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+bench: $(VENV)/installed-bench ## how fast it is, beside its rivals: writes benchmarks/results/latest.json and docs/performance.md
+	$(BIN)/python -m benchmarks.suite
+
+bench-quick: $(VENV)/installed-bench ## the same in small worlds, minutes in all, writing nothing
+	$(BIN)/python -m benchmarks.suite --quick
 
 demo: $(VENV)/installed ## the whole loop on this machine: ONCE=1 ends by itself, DATA=<folder or file>, RATE=<events/s>, STACK=full
 	$(BIN)/python -m demo --stack "$(STACK)" $(if $(ONCE),--once) $(if $(DATA),--data "$(DATA)") $(if $(RATE),--rate "$(RATE)")

@@ -16,17 +16,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -34,11 +27,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.loop import running
+from benchmarks.verdict import Bar, conclude
 from demo import processes
 from demo.client import RecommenderClient
 from demo.freshness import Freshness
 from demo.run import Watch, has_learned
-from demo.stack import STACKS, NoServers, stores_of
+from demo.stack import STACKS, NoServers
 
 ITEMS, KNOWN_USERS, OTHER_USERS = 3000, 1000, 5000
 EVENTS_BEFORE = 30_000
@@ -191,15 +186,12 @@ def figures_of(name: str, phase: Phase, learned_s: Sequence[float]) -> dict[str,
     }
 
 
-def verdicts(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every bar with what was measured; a figure that is missing does not meet its bar."""
-    return [
-        {"name": name, "value": figures[name], "bar": bar, "met": figures[name] is not None and figures[name] <= bar}
-        for name, bar in BARS.items()
-    ]
+def bars_of(figures: Mapping[str, Any]) -> list[Bar]:
+    """Return every bar with what was measured."""
+    return [Bar(name, figures[name], at_most=bar) for name, bar in BARS.items()]
 
 
-def show(figures: Mapping[str, Any], bars: Sequence[Mapping[str, Any]]) -> None:
+def show(figures: Mapping[str, Any]) -> None:
     """Print the table."""
     table = Table("", "idle", "loaded", title=f"{figures['rounds']} rounds of event and list")
     for kind in ("own", "learned"):
@@ -209,66 +201,26 @@ def show(figures: Mapping[str, Any], bars: Sequence[Mapping[str, Any]]) -> None:
     for what in ("stale", "rounds", "refused", "degraded", "load"):
         suffix = "_per_s" if what == "load" else ""
         table.add_row(what, *(str(figures[f"{what}_{phase}{suffix}"]) for phase in ("idle", "loaded")))
-    console = Console(width=120)
-    console.print(table)
-    for bar in bars:
-        console.print(f"{bar['name']}: {bar['value']} (at most {bar['bar']}): {'met' if bar['met'] else 'MISSED'}")
+    Console(width=120).print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit code: 0 also where a bar is missed, 1 where an answer was stale."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.freshness", description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=10_000)
+    parser.add_argument("--quick", action="store_true", help="a few hundred rounds")
     parser.add_argument("--stack", choices=STACKS, default="embedded")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder)
-        try:
-            stores = stores_of(options.stack, state)
-        except NoServers:
-            return 2
-        recommender_port, index_port = _free_ports(2)
-        env = processes.environment(state, os.environ, stores) | {"INDEX_URL": f"http://127.0.0.1:{index_port}"}
-        procfile = state / "Procfile"
-        procfile.write_text(_procfile(recommender_port, index_port))
-        services = processes.Services(env, state / "services.log", procfile)
-        try:
-            figures = asyncio.run(measure(f"http://127.0.0.1:{recommender_port}", services, options.rounds))
-        except Exception:
-            print(services.last_words(()), file=sys.stderr)
-            raise
-        finally:
-            services.stop()
-    bars = verdicts(figures)
-    show(figures, bars)
-    machine = {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
-    result = {"benchmark": "freshness", "stack": options.stack, "commit": _commit(), "machine": machine}
-    print(json.dumps(result | {"figures": figures, "bars": bars}))
+    rounds_asked = 400 if options.quick else options.rounds
+    try:
+        with running(options.stack) as loop:
+            figures = asyncio.run(measure(loop.recommender_url, loop.services, rounds_asked))
+    except NoServers:
+        return 2
+    show(figures)
+    settings = {"stack": options.stack, "load_per_s": LOAD_PER_S, "items": ITEMS}
+    conclude("freshness", figures, bars_of(figures), settings, ("falcon", "faiss-cpu"))
     return 0 if figures["stale"] == 0 else 1
-
-
-def _procfile(recommender_port: int, index_port: int) -> str:
-    """Return the shipped Procfile on other ports, its trainer beginning with nothing."""
-    options = {
-        "faiss": f" --bind 127.0.0.1:{index_port}",
-        "recommender": f" --bind 127.0.0.1:{recommender_port}",
-        "trainer": " --from-nothing",
-    }
-    lines = (processes.ROOT / "Procfile").read_text().splitlines()
-    return "".join(f"{line}{options[line.partition(':')[0]]}\n" for line in lines if line)
-
-
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    return ports
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, cwd=processes.ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 if __name__ == "__main__":

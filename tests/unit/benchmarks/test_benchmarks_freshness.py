@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from benchmarks.freshness import BARS, Phase, figures_of, one_round, verdicts
+from benchmarks.freshness import BARS, Phase, bars_of, figures_of, one_round
 
 
 class World:
@@ -40,7 +40,7 @@ def test_a_list_that_does_not_know_the_event_is_stale(world, stale):
 def test_a_missing_figure_meets_no_bar():
     idle = figures_of("idle", Phase(own_s=[0.01, 0.02]), [0.2])
     loaded = figures_of("loaded", Phase(own_s=[0.05]), [])
-    met = {one["name"]: one["met"] for one in verdicts({"stale": 0} | idle | loaded)}
+    met = {bar.name: bar.met for bar in bars_of({"stale": 0} | idle | loaded)}
     assert met == {
         "stale": True,
         "own_idle_p99_ms": True,
