@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
-from incremental_training.content_learning import ContentLearning, item_of
+from incremental_training.content_learning import ContentLearning
 from incremental_training.intake import Intake
+from incremental_training.item_records import ItemRecords
 from incremental_training.log_positions import LogPositions, TopicReplaced
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
-from models.items import BadItem, Item, deleted_item
+from incremental_training.snapshot_writing import SnapshotWriting
 from models.snapshot import SnapshotState, SnapshotStore, flatten, offsets_of
 from stores.ports import (
     ITEMS,
@@ -39,12 +39,6 @@ INDEX_CHECK_S = 10.0
 LOG_CHECK_S = 10.0
 # A log that is away is complained about so often.
 COMPLAIN_EVERY_S = 10.0
-# The longest time until a snapshot without a user who is forgotten is begun.
-FORGET_WITHIN_S = 1.0
-# Lists that serving remembers are younger than this.
-DELETE_AFTER_S = 5.0
-# With so many item records that the item store has not taken, no further ones are read: memory is bounded.
-MOST_ITEMS_WAITING = 50_000
 
 _log = logging.getLogger(__name__)
 
@@ -78,24 +72,23 @@ class Trainer:
     ) -> None:
         self.positions = positions
         self._log_positions = log_positions
-        self._log, self._items, self._index, self._snapshots = log, items, index, snapshots
+        self._log, self._index = log, index
         self._intake, self._content, self._publisher, self._reporter = intake, content, publisher, reporter
         self._settings, self._fingerprint = settings, fingerprint
         self._clock, self._metrics, self._failpoint = clock, metrics, failpoint
         self._flush_interval_s = settings.flush_interval_ms / 1000
-        self._flushed_at_s = self._snapshot_at_s = self._index_checked_at_s = clock.monotonic_s()
-        self._log_checked_at_s = self._flushed_at_s
-        self._events_since_snapshot = 0
-        self._forgot_since_snapshot = False
-        self._writing: threading.Thread | None = None
-        self._write_error: BaseException | None = None
+        self._flushed_at_s = self._index_checked_at_s = self._log_checked_at_s = clock.monotonic_s()
+        self._item_records = ItemRecords(content, items, intake.windows.put_category, clock=clock, metrics=metrics)
+        self._snapshot_writing = SnapshotWriting(
+            snapshots,
+            interval_s=settings.snapshot_interval_s,
+            most_events=settings.snapshot_events,
+            written=reporter.snapshot_written,
+            clock=clock,
+            failpoint=failpoint,
+        )
         # Of the events learned and not yet in every store.
         self._oldest_arrival_s: float | None = None
-        # The newest record of each item that the item store has not taken; None deletes.
-        self._items_waiting: dict[str, Item | None] = {}
-        # Deleted items that the item store still holds, hidden; after a restart nobody knows which, so all of them.
-        self._deleted = dict.fromkeys(content.content.catalogue.deleted)
-        self._deleted_at_s = clock.monotonic_s()
         # Of the item records read and not yet in the index.
         self._oldest_item_s: float | None = None
         # Where the log is read on from while this trainer lives.
@@ -123,8 +116,7 @@ class Trainer:
     @property
     def settled(self) -> bool:
         """Whether every store holds exactly what was learned and predicted, and no item record or dead letter waits."""
-        waits = self._items_waiting or self._letters or self._deleted
-        return self._publisher.settled and self._content.settled and not waits
+        return self._publisher.settled and self._content.settled and self._item_records.settled and not self._letters
 
     def cycle(self) -> None:
         """One turn: poll, learn, flush when due, snapshot when due."""
@@ -135,22 +127,20 @@ class Trainer:
         elif self._letters:
             self._keep_letters()
         self._publish_item_records()
-        if self._deleted and not self._items_waiting:
-            self._delete_items()
+        self._item_records.delete(published=self._publisher.settled)
         self._content.step(self._intake.teachers)
         if self._flush_due():
             self._flush(idle=not records)
-        if not self._is_writing():
-            self.wait_for_snapshot()
-            if self._snapshot_due():
-                self.write_snapshot()
+        self._snapshot_writing.look()
+        if self._snapshot_writing.due and not self._letters:  # a restart must read those again
+            self.write_snapshot()
         if self._clock.monotonic_s() - self._log_checked_at_s >= LOG_CHECK_S:
             self._check_log()
 
     # --- taking in --------------------------------------------------------------------------------------------------
 
     def _poll(self) -> list[Record]:
-        if self._letters or len(self._items_waiting) >= MOST_ITEMS_WAITING:
+        if self._letters or self._item_records.full:
             self._clock.sleep(CALM_S)
             return []
         wait_s = max(0.0, self._flushed_at_s + self._flush_every_s() - self._clock.monotonic_s())
@@ -195,23 +185,19 @@ class Trainer:
     def _learn(self, records: list[Record]) -> None:
         started_s = self._clock.monotonic_s()
         events = [record for record in records if record.topic == USER_EVENTS]
-        self._letters += self._intake.take(events) + self._take_item_records(records)
-        self._take_served(records)
+        self._letters += self._intake.take(events)
+        self._take_item_records([record for record in records if record.topic == ITEMS])
+        self._intake.outcomes.take_served([record for record in records if record.topic == RECOMMENDATIONS_SERVED])
         for record in records:
             self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
         self._keep_letters()
-        self._events_since_snapshot += len(events)
         if events and self._oldest_arrival_s is None:
             self._oldest_arrival_s = events[0].arrival_s
         forgotten = self._intake.take_forgotten_users()
         self._publisher.collect(self._intake.take_changed_users(), forgotten)
-        self._forgot_since_snapshot |= bool(forgotten)
+        self._snapshot_writing.note(len(events), forgot=bool(forgotten))
         self._metrics.timing("learn_seconds", self._clock.monotonic_s() - started_s)
         self._failpoint("learned")
-
-    def _take_served(self, records: list[Record]) -> None:
-        served = [record for record in records if record.topic == RECOMMENDATIONS_SERVED]
-        self._intake.outcomes.take_served(served)
 
     def _keep_letters(self) -> None:
         """Keep the dead letters that wait; only then may positions pass what was read. Raises ``TooManyBadEvents``."""
@@ -228,65 +214,18 @@ class Trainer:
         self._intake.refuse_too_many_bad()
         self.positions.update({place: offset for place, offset in self._read.items() if place.topic != ITEMS})
 
-    def _take_item_records(self, records: list[Record]) -> list[DeadLetter]:
-        letters = []
-        changed = []
-        for record in records:
-            if record.topic != ITEMS:
-                continue
-            try:
-                item = item_of(record)
-            except BadItem as error:
-                letters.append(
-                    DeadLetter(record.topic, record.partition, record.offset, "bad_item", str(error), record.value)
-                )
-                continue
-            item_id = record.key if item is None else item.item_id
-            if item is None:
-                self._content.delete(item_id)
-            else:
-                self._content.put(item)
-            self._intake.windows.put_category(item_id, None if item is None else item.category)
-            self._items_waiting[item_id] = item
-            self._note_deletion(item_id, item is None)
-            changed.append(item_id)
-            if self._oldest_item_s is None:
-                self._oldest_item_s = record.arrival_s
+    def _take_item_records(self, records: list[Record]) -> None:
+        changed, letters = self._item_records.take(records)
+        self._letters += letters
         if changed:
             self._publisher.items_changed(changed)
-        return letters
-
-    def _note_deletion(self, item_id: str, deleted: bool) -> None:
-        if deleted:
-            self._deleted[item_id] = None
-            self._deleted_at_s = self._clock.monotonic_s()
-        else:
-            self._deleted.pop(item_id, None)
-
-    def _delete_items(self) -> None:
-        """Remove deleted items from the item store, once nothing that serving reads or still remembers names them."""
-        if not self._publisher.settled or self._clock.monotonic_s() - self._deleted_at_s < DELETE_AFTER_S:
-            return
-        try:
-            self._items.delete(list(self._deleted))
-        except StoreUnavailable as error:
-            _log.warning("%d deleted items stay hidden for now: %s", len(self._deleted), error)
-            self._deleted_at_s = self._clock.monotonic_s()
-            return
-        self._deleted.clear()
+            if self._oldest_item_s is None:
+                self._oldest_item_s = records[0].arrival_s
 
     def _publish_item_records(self) -> None:
-        waiting = self._items_waiting
-        if waiting:
-            try:
-                self._items.put_many([item or deleted_item(item_id) for item_id, item in waiting.items()])
-            except StoreUnavailable as error:
-                _log.warning("%d item records wait: %s", len(waiting), error)
-                self._clock.sleep(self._flush_interval_s)
-                return
-            self._metrics.count("items_consumed", len(waiting))
-            waiting.clear()
-        if not self._letters:
+        if not self._item_records.write():
+            self._clock.sleep(self._flush_interval_s)
+        elif not self._letters:
             self.positions.update({place: offset for place, offset in self._read.items() if place.topic == ITEMS})
 
     # --- giving out -------------------------------------------------------------------------------------------------
@@ -327,25 +266,13 @@ class Trainer:
 
     # --- snapshots --------------------------------------------------------------------------------------------------
 
-    def _snapshot_due(self) -> bool:
-        if self._letters:  # a restart must read them again
-            return False
-        waited_s = self._clock.monotonic_s() - self._snapshot_at_s
-        # A restart from a snapshot that still knows a forgotten user would show him until it has read that far again.
-        interval_s = FORGET_WITHIN_S if self._forgot_since_snapshot else self._settings.snapshot_interval_s
-        due = self._events_since_snapshot and waited_s >= interval_s
-        return bool(due) or self._events_since_snapshot >= self._settings.snapshot_events
-
     def write_snapshot(self) -> None:
         """Copy the state now and write it in the background; waits for a snapshot that is still being written."""
-        self.wait_for_snapshot()
-        state = self._state()
-        self._failpoint("snapshot_copied")
-        self._events_since_snapshot = 0
-        self._forgot_since_snapshot = False
-        self._snapshot_at_s = self._clock.monotonic_s()
-        self._writing = threading.Thread(target=self._write, args=(state,), name="snapshot", daemon=True)
-        self._writing.start()
+        self._snapshot_writing.begin(self._state)
+
+    def wait_for_snapshot(self) -> None:
+        """Wait until no snapshot is being written; raise what writing one raised. Safe to repeat."""
+        self._snapshot_writing.wait()
 
     def _state(self) -> SnapshotState:
         parts = {
@@ -366,25 +293,3 @@ class Trainer:
                 "topic_ids": dict(self._log_positions.ids),
             },
         )
-
-    def _write(self, state: SnapshotState) -> None:
-        started_s = self._clock.monotonic_s()
-        try:
-            self._snapshots.write(state)
-            self._failpoint("snapshot_written")
-        except BaseException as error:  # handed to the trainer's own thread, which raises it
-            self._write_error = error
-            return
-        self._reporter.snapshot_written(self._clock.monotonic_s() - started_s)
-
-    def _is_writing(self) -> bool:
-        return self._writing is not None and self._writing.is_alive()
-
-    def wait_for_snapshot(self) -> None:
-        """Wait until no snapshot is being written; raise what writing one raised. Safe to repeat."""
-        if self._writing is not None:
-            self._writing.join()
-            self._writing = None
-        if self._write_error is not None:
-            error, self._write_error = self._write_error, None
-            raise error
