@@ -13,26 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.consumption import Consumption
-from models.embedding_table import EmbeddingTable, initial_row
-from models.growable_array import GrowableArray, grown_capacity
-from models.learning_kernel import (
-    HistoryArrays,
-    PoolArrays,
-    Positives,
-    Steps,
-    TableArrays,
-    learn_positives,
-    newest_first,
-)
+from models.embeddings import Embeddings
+from models.growable_array import grown_capacity
+from models.histories import RECENT_KEPT, Histories, Recent
+from models.learning_arrays import PoolArrays, Positives, Steps
+from models.learning_kernel import learn_positives
 from models.merge import Merge
 from models.model_settings import ModelSettings
 from models.popularity import Popularity
 from models.recent_users import RecentUsers
 from models.touched_rows import Touched, TouchedRows
-from models.transitions import Transitions
+from models.transitions import FOLLOWED, Transitions
 from models.vocabulary import Vocabulary
 
-RECENT_KEPT = 50
 INITIAL_CAPACITY = 1024
 
 Arrays = dict[str, NDArray[Any]]
@@ -61,20 +54,16 @@ class Learner:
         self.item_growths = 0
         self.events_learned = 0
         self.merge = Merge()
-        d = settings.dimension
-        self.head: NDArray[np.float32] = np.ones(d, dtype=np.float32)
-        self.user_table = EmbeddingTable(d, user_capacity)
-        self.item_table = EmbeddingTable(d, item_capacity)
-        self.context_table = EmbeddingTable(d, item_capacity)
-        self._biases = GrowableArray(item_capacity, (), np.float32)
+        self._embeddings = Embeddings(settings.dimension, user_capacity, item_capacity)
+        self.head = self._embeddings.head
+        self.user_table = self._embeddings.users
+        self.item_table = self._embeddings.items
+        self.context_table = self._embeddings.contexts
         self.popularity = Popularity(settings.fast_decay, settings.slow_decay, item_capacity)
         self.transitions = Transitions(settings.edges, item_capacity)
         self.recent_users = RecentUsers(item_capacity)
-        self._rings = GrowableArray(user_capacity, (RECENT_KEPT,), np.int32)
-        self._totals = GrowableArray(user_capacity, (), np.int64)
-        self._pool = PoolArrays(
-            np.zeros(settings.recent_pool, np.int32), np.zeros(settings.recent_pool, np.int32), np.zeros(1, np.int64)
-        )
+        self._histories = Histories(user_capacity)
+        self._pool = PoolArrays.empty(settings.recent_pool)
         self._touched = TouchedRows(user_capacity, item_capacity)
         self._consumption = Consumption()
 
@@ -106,25 +95,22 @@ class Learner:
             row = self.items.add(item_id)
             if row == self.item_capacity:
                 self.grow_items(grown_capacity(row, row + 1))
-            d, scale = self.settings.dimension, self.settings.initial_scale
-            self.item_table.weights[row] = initial_row(self.settings.seed, "item", item_id, d, scale)
-            self.context_table.weights[row] = initial_row(self.settings.seed, "context", item_id, d, scale)
+            self._embeddings.start_item(row, item_id, self.settings.seed, self.settings.initial_scale)
         return row
 
     def grow_users(self, capacity: int) -> None:
         """Raise the capacity for users; rows that exist keep their bits and their place."""
         self.user_growths += 1
-        self.user_table.grow(capacity)
-        self._rings.grow(capacity)
-        self._totals.grow(capacity)
+        self._embeddings.grow_users(capacity)
+        self._histories.grow(capacity)
         self._touched.grow_users(capacity)
 
     def grow_items(self, capacity: int) -> None:
         """Raise the capacity for items; rows that exist keep their bits and their place."""
         self.item_growths += 1
-        for grows in (self.item_table, self.context_table, self.popularity, self.transitions, self.recent_users):
+        self._embeddings.grow_items(capacity)
+        for grows in (self.popularity, self.transitions, self.recent_users):
             grows.grow(capacity)
-        self._biases.grow(capacity)
         self._touched.grow_items(capacity)
 
     # --- what a user has consumed -----------------------------------------------------------------------------------
@@ -155,10 +141,8 @@ class Learner:
         What his positives taught about items stays. Safe to repeat.
         """
         self.users.forget(user)
-        self.user_table.weights[user] = 0.0
-        self.user_table.accumulators[user] = 0.0
-        self._rings.rows[user] = 0
-        self._totals.rows[user] = 0
+        self._embeddings.forget_user(user)
+        self._histories.forget(user)
         self._consumption.forget(user)
 
     def seen(self, user: int) -> list[int]:
@@ -171,12 +155,11 @@ class Learner:
 
     def positives_of(self, user: int) -> int:
         """Return how many positives of a user were learned."""
-        return int(self._totals.rows[user])
+        return self._histories.total(user)
 
     def recent(self, user: int, limit: int = RECENT_KEPT) -> NDArray[np.int32]:
         """Return a user's newest positives, NEWEST FIRST, at most ``limit``."""
-        out = np.zeros(min(limit, RECENT_KEPT), np.int32)
-        return out[: newest_first(self._histories(), user, out)]
+        return self._histories.newest(user, limit)
 
     # --- learning ---------------------------------------------------------------------------------------------------
 
@@ -201,14 +184,18 @@ class Learner:
             np.asarray(seeds, np.uint64),
             np.asarray(known_items, np.int64),
         )
-        self._learn(positives, self._steps())
         liked = positives.strengths > 0
-        self.recent_users.remember(positives.users[liked], positives.items[liked])
-        self.events_learned += int(np.count_nonzero(liked))
+        recent = self._learn(positives, Steps.of(self.settings))
+        if not liked.all():
+            positives, recent = positives.only(liked), recent.only(liked)
+        self.popularity.count(positives.items, positives.known_items)
+        self.transitions.remember(positives.items, recent)
+        self.recent_users.remember(positives.users, positives.items)
+        self.events_learned += len(positives.users)
 
     def forget_histories(self) -> None:
         """Empty every user's recent positives and the recent pool, before a history is learned once more."""
-        self._totals.rows[: len(self.users)] = 0
+        self._histories.forget_all()
         self._pool.total[:] = 0
 
     def learn_again(self, positives: Positives, pass_number: int, rate: float) -> None:
@@ -218,46 +205,24 @@ class Learner:
         """
         seeds = positives.seeds ^ np.uint64(event_seed(f"pass {pass_number}"))
         known_items = np.full_like(positives.known_items, len(self.items))
-        steps = self._steps()
-        steps = steps._replace(rate=rate * steps.rate, bias_rate=rate * steps.bias_rate, remember=False)
+        steps = Steps.of(self.settings)
+        steps = steps._replace(rate=rate * steps.rate, bias_rate=rate * steps.bias_rate)
         self._learn(positives._replace(seeds=seeds, known_items=known_items), steps)
 
-    def _steps(self) -> Steps:
-        s = self.settings
-        return Steps(
-            context_length=s.context_length,
-            context_decay=s.context_decay,
-            negatives=s.negatives,
-            rate=s.learning_rate,
-            offset=s.step_offset,
-            bias_rate=s.bias_rate,
-            l2=s.l2,
-            remember=True,
-        )
-
-    def _learn(self, positives: Positives, steps: Steps) -> None:
+    def _learn(self, positives: Positives, steps: Steps) -> Recent:
+        """Move embeddings; return what each user had before each event."""
+        liked = positives.strengths > 0
+        recent = self._histories.advance(positives.users, positives.items, liked, max(steps.context_length, FOLLOWED))
         learn_positives(
             positives,
-            TableArrays(
-                self.user_table.weights,
-                self.item_table.weights,
-                self.context_table.weights,
-                self._biases.rows,
-                self.head,
-                self.user_table.accumulators,
-                self.item_table.accumulators,
-                self.context_table.accumulators,
-            ),
-            self._histories(),
-            self.popularity.arrays(),
-            self.transitions.arrays(),
+            self._embeddings.arrays(),
+            recent.items,
+            recent.counts,
             self._pool,
             self._touched.arrays(),
             steps,
         )
-
-    def _histories(self) -> HistoryArrays:
-        return HistoryArrays(self._rings.rows, self._totals.rows)
+        return recent
 
     # --- what is published ------------------------------------------------------------------------------------------
 
@@ -271,7 +236,7 @@ class Learner:
 
     def item_vectors(self, rows: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
         """Return what the index holds for these items, (n, d + 1): head * embedding, then bias."""
-        return np.hstack([self.item_table.weights[rows] * self.head, self._biases.rows[rows, None]])
+        return self._embeddings.item_vectors(rows)
 
     def contexts(self, rows: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
         """Return the context embeddings of these items, (n, d)."""
@@ -279,11 +244,11 @@ class Learner:
 
     def products(self, direction: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return head . (direction * q) of every item, (size,), for a user's side (d,) of the model."""
-        return self.item_table.products(self.head * direction, len(self.items))
+        return self._embeddings.products(direction, len(self.items))
 
     def biases(self) -> NDArray[np.float32]:
         """Return the biases of all items, (size,); a view."""
-        return self._biases.rows[: len(self.items)]
+        return self._embeddings.biases(len(self.items))
 
     def popularity_columns(self) -> NDArray[np.float32]:
         """Return log popularity of all items, (size, 2): fast, slow."""
@@ -304,20 +269,12 @@ class Learner:
         m, n = len(self.users), len(self.items)
         seen, hidden = self._consumption.state()
         arrays: Arrays = {
-            "head": self.head.copy(),
-            "user_embeddings": self.user_table.weights[:m].copy(),
-            "user_accumulators": self.user_table.accumulators[:m].copy(),
-            "item_embeddings": self.item_table.weights[:n].copy(),
-            "item_accumulators": self.item_table.accumulators[:n].copy(),
-            "context_embeddings": self.context_table.weights[:n].copy(),
-            "context_accumulators": self.context_table.accumulators[:n].copy(),
-            "item_biases": self.biases().copy(),
-            "recent_rings": self._rings.rows[:m].copy(),
-            "recent_totals": self._totals.rows[:m].copy(),
             "pool_items": self._pool.items.copy(),
             "pool_users": self._pool.users.copy(),
             "pool_total": self._pool.total.copy(),
         }
+        arrays |= self._embeddings.state(m, n)
+        arrays |= {f"recent_{name}": array for name, array in self._histories.state(m).items()}
         arrays |= {f"seen_{name}": array for name, array in seen.items()}
         arrays |= {f"merge_{name}": array for name, array in self.merge.state().items()}
         arrays |= {f"popularity_{name}": array for name, array in self.popularity.state(n).items()}
@@ -343,21 +300,11 @@ class Learner:
         learner = cls(settings, user_capacity=facts["user_capacity"], item_capacity=facts["item_capacity"])
         learner.users = Vocabulary(facts["user_ids"])
         learner.items = Vocabulary(facts["item_ids"])
-        m, n = len(learner.users), len(learner.items)
         learner.user_growths = facts["user_growths"]
         learner.item_growths = facts["item_growths"]
         learner.events_learned = facts["events_learned"]
-        learner.head = np.array(arrays["head"], np.float32)
-        for table, name, size in (
-            (learner.user_table, "user", m),
-            (learner.item_table, "item", n),
-            (learner.context_table, "context", n),
-        ):
-            table.weights[:size] = arrays[f"{name}_embeddings"]
-            table.accumulators[:size] = arrays[f"{name}_accumulators"]
-        learner._biases.rows[:n] = arrays["item_biases"]
-        learner._rings.rows[:m] = arrays["recent_rings"]
-        learner._totals.rows[:m] = arrays["recent_totals"]
+        learner._embeddings.restore(arrays)
+        learner._histories.restore({name: arrays[f"recent_{name}"] for name in ("rings", "totals")})
         learner._consumption.restore(_with_prefix(arrays, "seen_"), facts["hidden"])
         learner._pool.items[:] = arrays["pool_items"]
         learner._pool.users[:] = arrays["pool_users"]

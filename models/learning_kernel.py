@@ -3,7 +3,7 @@
 The gradient is derived by hand; PyTorch's autograd is the oracle in the tests. Per-event autograd is 50 to 100 times
 slower, and mini-batches of a bursty stream lose quality or diverge.
 
-Every compiled function and every constant it uses lives in this file: numba keeps machine code until THIS file changes
+A compiled function calls, and takes constants from, its own file only: numba keeps machine code until THAT file changes
 and would not notice a change elsewhere.
 
 For a positive (u, i): x = p_u + sum_k decay**k c_{recent k}; logits = head . (x * q_j) + b_j over i and sampled
@@ -12,99 +12,19 @@ negatives j; loss = cross entropy of i. Row-wise Adagrad (one accumulator per ro
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import compiled
-from models.popularity import PopularityArrays
-from models.transitions import TransitionArrays
+from models.learning_arrays import PoolArrays, Positives, Steps, TableArrays, TouchedArrays
 
 POSITIVE = 1
 MERELY_TOUCHED = 2
-
-LANDMARK_MOVES_AT = 1e100
-
-# An item follows each of the ten newest positives, an older one by less. Counts of an item's edges decay with each
-# visit of the item; the edge back from it gains half of the edge to it.
-FOLLOWED = 10
-FOLLOWED_DECAY = 0.8
-VISIT_DECAY = 0.999
-BACKWARD = 0.5
 
 # A rejection of an item that was as likely as any other steps back a tenth of what a positive steps forward, and at
 # most five times that: found by ``benchmarks.rejections``. Bolder steps cost positives.
 REJECTION = 0.1
 REJECTION_AT_MOST = 5.0
-
-
-class TableArrays(NamedTuple):
-    """Embeddings p, q, c (capacity, d), item biases (capacity,), the head (d,), and accumulators (capacity,)."""
-
-    users: NDArray[np.float32]
-    items: NDArray[np.float32]
-    contexts: NDArray[np.float32]
-    biases: NDArray[np.float32]
-    head: NDArray[np.float32]
-    user_accumulators: NDArray[np.float32]
-    item_accumulators: NDArray[np.float32]
-    context_accumulators: NDArray[np.float32]
-
-
-class HistoryArrays(NamedTuple):
-    """Each user's newest positives: a ring (capacity, length) int32, and how many there ever were (capacity,) int64."""
-
-    rings: NDArray[np.int32]
-    totals: NDArray[np.int64]
-
-
-class PoolArrays(NamedTuple):
-    """The newest positives of all users: rings (length,) int32 of item and user, and their total (1,) int64."""
-
-    items: NDArray[np.int32]
-    users: NDArray[np.int32]
-    total: NDArray[np.int64]
-
-
-class TouchedArrays(NamedTuple):
-    """Rows changed since last asked: a mark per row, the marked rows in order, how many (users, items) there are."""
-
-    user_marks: NDArray[np.uint8]
-    item_marks: NDArray[np.uint8]
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    sizes: NDArray[np.int64]
-
-
-class Steps(NamedTuple):
-    """What decides a step.
-
-    ``remember``: popularity and transitions advance too (only in a first pass).
-    """
-
-    context_length: int
-    context_decay: float
-    negatives: int
-    rate: float
-    offset: float
-    bias_rate: float
-    l2: float
-    remember: bool
-
-
-class Positives(NamedTuple):
-    """Positives, and rejections among them, in order of arrival, all (n,).
-
-    ``strengths`` scale the step; a negative one marks a rejection. ``seeds`` uint64 decide the negatives;
-    ``known_items`` int64: item rows there were when each arrived, its own included.
-    """
-
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    strengths: NDArray[np.float32]
-    seeds: NDArray[np.uint64]
-    known_items: NDArray[np.int64]
 
 
 @compiled
@@ -116,17 +36,6 @@ def _draw(state: NDArray[np.uint64], bound: int) -> int:
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
     return int(((z >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32))
-
-
-@compiled
-def newest_first(histories: HistoryArrays, user: int, out: NDArray[np.int32]) -> int:
-    """Write a user's newest positives into ``out`` and return how many there are (at most its length)."""
-    length = histories.rings.shape[1]
-    total = histories.totals[user]
-    count = min(total, min(length, len(out)))
-    for k in range(count):
-        out[k] = histories.rings[user, (total - 1 - k) % length]
-    return count
 
 
 @compiled
@@ -236,79 +145,31 @@ def _mark(touched: TouchedArrays, item: int, mark: int) -> None:
 
 
 @compiled
-def _count_positive(popularity: PopularityArrays, item: int, size: int) -> None:
-    """Count one learned positive of ``item``; ``size``: items known."""
-    popularity.counts[item] += 1
-    for column in range(2):
-        decay = popularity.decays[column]
-        popularity.units[column] /= decay
-        popularity.masses[column] = popularity.masses[column] * decay + 1.0
-        popularity.decayed[item, column] += popularity.units[column]
-        if popularity.units[column] > LANDMARK_MOVES_AT:
-            for row in range(size):
-                popularity.decayed[row, column] /= popularity.units[column]
-            popularity.units[column] = 1.0
-
-
-@compiled
-def _strengthen(memory: TransitionArrays, source: int, target: int, amount: float) -> None:
-    degree = memory.degrees[source]
-    for slot in range(degree):
-        if memory.neighbours[source, slot] == target:
-            memory.weights[source, slot] += amount
-            return
-    if degree < memory.neighbours.shape[1]:
-        memory.neighbours[source, degree] = target
-        memory.weights[source, degree] = amount
-        memory.degrees[source] = degree + 1
-        return
-    weakest = 0
-    for slot in range(1, degree):
-        if memory.weights[source, slot] < memory.weights[source, weakest]:
-            weakest = slot
-    if memory.weights[source, weakest] <= amount:
-        memory.neighbours[source, weakest] = target
-        memory.weights[source, weakest] = amount
-
-
-@compiled
-def _visit(memory: TransitionArrays, item: int, recent: NDArray[np.int32], count: int) -> None:
-    """Let ``item`` follow the newest of the first ``count`` of ``recent``, newest first."""
-    for slot in range(memory.degrees[item]):
-        memory.weights[item, slot] *= VISIT_DECAY
-    memory.visits[item] = memory.visits[item] * VISIT_DECAY + 1.0
-    amount = 1.0
-    for k in range(min(count, FOLLOWED)):
-        _strengthen(memory, recent[k], item, amount)
-        _strengthen(memory, item, recent[k], amount * BACKWARD)
-        amount *= FOLLOWED_DECAY
-
-
-@compiled
 def learn_positives(
     positives: Positives,
     tables: TableArrays,
-    histories: HistoryArrays,
-    popularity: PopularityArrays,
-    transitions: TransitionArrays,
+    recents: NDArray[np.int32],
+    counts: NDArray[np.int64],
     pool: PoolArrays,
     touched: TouchedArrays,
     steps: Steps,
 ) -> None:
-    """Learn positives strictly one after another; the result does not depend on how a stream is cut into calls."""
+    """Learn positives strictly one after another; the result does not depend on how a stream is cut into calls.
+
+    ``recents`` (n, length), ``counts`` (n,): what each user had before, as ``models.histories.Recent`` says.
+    """
     d = tables.items.shape[1]
     x = np.empty(d, np.float32)
     gradient = np.empty(d, np.float32)
     candidates = np.empty(steps.negatives + 1, np.int32)
     slopes = np.empty(steps.negatives + 1, np.float32)
-    recent = np.empty(max(steps.context_length, FOLLOWED), np.int32)
     random = np.empty(1, np.uint64)
     for event in range(len(positives.users)):
         user = positives.users[event]
         item = positives.items[event]
         strength = positives.strengths[event]
         random[0] = positives.seeds[event]
-        count = newest_first(histories, user, recent)
+        recent, count = recents[event], counts[event]
         context = min(count, steps.context_length)
 
         for f in range(d):
@@ -353,14 +214,8 @@ def learn_positives(
         for k in range(count):
             _mark(touched, recent[k], MERELY_TOUCHED)
         if rejected:
-            continue  # it moves embeddings only: it says nothing of what is popular, nor of what the user came from
-        if steps.remember:
-            _count_positive(popularity, item, known)
-            _visit(transitions, item, recent, count)
+            continue  # it moves embeddings only: it is nothing that others passed over
         slot = pool.total[0] % len(pool.items)
         pool.items[slot] = item
         pool.users[slot] = user
         pool.total[0] += 1
-        length = histories.rings.shape[1]
-        histories.rings[user, histories.totals[user] % length] = item
-        histories.totals[user] += 1

@@ -11,11 +11,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.growable_array import GrowableArray
+
+LANDMARK_MOVES_AT = 1e100
 
 
 class PopularityArrays(NamedTuple):
-    """What the kernel works on.
+    """What counting works on.
 
     ``counts``: (capacity,) int64 positives of all time. ``decayed``: (capacity, 2) float64, fast and slow, in units of
     ``units`` (2,), the weight of the newest event. ``masses``: (2,) float64, sum of each decayed column in events.
@@ -43,9 +46,10 @@ class Popularity:
         self._counts.grow(capacity)
         self._decayed.grow(capacity)
 
-    def arrays(self) -> PopularityArrays:
-        """Return what the kernel works on; take it again after growing."""
-        return PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
+    def count(self, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> None:
+        """Count learned positives, in order; ``known_items``: how many items there were at each. NOT safe to repeat."""
+        arrays = PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
+        _count(arrays, items, known_items)
 
     def counts(self, size: int) -> NDArray[np.int64]:
         """Return learned positives of all time of the first ``size`` items (a view)."""
@@ -79,3 +83,19 @@ class Popularity:
         self._decayed.rows[:size] = state["decayed"]
         self._units[:] = state["units"]
         self._masses[:] = state["masses"]
+
+
+@compiled
+def _count(popularity: PopularityArrays, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> None:
+    for event in range(len(items)):
+        item = items[event]
+        popularity.counts[item] += 1
+        for column in range(2):
+            decay = popularity.decays[column]
+            popularity.units[column] /= decay
+            popularity.masses[column] = popularity.masses[column] * decay + 1.0
+            popularity.decayed[item, column] += popularity.units[column]
+            if popularity.units[column] > LANDMARK_MOVES_AT:
+                for row in range(known_items[event]):
+                    popularity.decayed[row, column] /= popularity.units[column]
+                popularity.units[column] = 1.0

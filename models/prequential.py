@@ -9,7 +9,7 @@ import numpy as np
 
 from models.evaluation import Outcome, PrequentialEvaluator, is_scored
 from models.learner import Learner, event_seed
-from models.learning_kernel import Positives
+from models.learning_arrays import Positives
 
 BATCH = 10_000
 # A later pass steps half as far: the rows already stand near where they belong.

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.growable_array import GrowableArray
-from models.learning_kernel import POSITIVE, TouchedArrays
+from models.learning_arrays import TouchedArrays
+from models.learning_kernel import POSITIVE
 
 
 class Touched(NamedTuple):

@@ -1,7 +1,7 @@
 """Transition memory: what tends to be consumed after what, bounded, and published as the item graph.
 
 When an item follows another within the last ten positives of a user, the edge between them gains weight, and the edge
-back gains half of it (``models.learning_kernel``). A user is led by the edges of his last twenty positives: looking
+back gains half of it. A user is led by the edges of his last twenty positives: looking
 back further than edges reach helps where order matters little, and costs nothing where it matters.
 """
 
@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.growable_array import GrowableArray
+from models.histories import Recent
 from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
 
 # An edge's weight is its count over n_j ** .7 times n_i ** .3: mostly "how often j led to i", and a little less for
@@ -20,9 +22,16 @@ from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
 SOURCE_EXPONENT = 0.7
 TARGET_EXPONENT = 0.3
 
+# An item follows each of the ten newest positives, an older one by less. Counts of an item's edges decay with each
+# visit of the item; the edge back from it gains half of the edge to it.
+FOLLOWED = 10
+FOLLOWED_DECAY = 0.8
+VISIT_DECAY = 0.999
+BACKWARD = 0.5
+
 
 class TransitionArrays(NamedTuple):
-    """What the kernel works on.
+    """What remembering works on.
 
     ``neighbours`` (capacity, edges) int32 and ``weights`` (capacity, edges) float32, of which the first ``degrees``
     (capacity,) int32 of a row are used; ``visits`` (capacity,) float64, decayed visits of each item.
@@ -48,9 +57,10 @@ class Transitions:
         for array in (self._neighbours, self._weights, self._degrees, self._visits):
             array.grow(capacity)
 
-    def arrays(self) -> TransitionArrays:
-        """Return what the kernel works on; take it again after growing."""
-        return TransitionArrays(self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows)
+    def remember(self, items: NDArray[np.int32], recent: Recent) -> None:
+        """Let items (n,) follow, in order, what their users had before them. NOT safe to repeat."""
+        memory = TransitionArrays(self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows)
+        _remember(memory, items, recent.items, recent.counts)
 
     def features(self, recent: NDArray[np.int32], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return (t_all, t_last), each (size,) float32, of all items, given recent items newest first."""
@@ -97,3 +107,45 @@ class Transitions:
         used = np.arange(self._neighbours.rows.shape[1]) < self._degrees.rows[:size, None]
         self._neighbours.rows[:size][used] = state["neighbours"]
         self._weights.rows[:size][used] = state["weights"]
+
+
+@compiled
+def _strengthen(memory: TransitionArrays, source: int, target: int, amount: float) -> None:
+    degree = memory.degrees[source]
+    for slot in range(degree):
+        if memory.neighbours[source, slot] == target:
+            memory.weights[source, slot] += amount
+            return
+    if degree < memory.neighbours.shape[1]:
+        memory.neighbours[source, degree] = target
+        memory.weights[source, degree] = amount
+        memory.degrees[source] = degree + 1
+        return
+    weakest = 0
+    for slot in range(1, degree):
+        if memory.weights[source, slot] < memory.weights[source, weakest]:
+            weakest = slot
+    if memory.weights[source, weakest] <= amount:
+        memory.neighbours[source, weakest] = target
+        memory.weights[source, weakest] = amount
+
+
+@compiled
+def _visit(memory: TransitionArrays, item: int, recent: NDArray[np.int32], count: int) -> None:
+    """Let ``item`` follow the newest of the first ``count`` of ``recent``, newest first."""
+    for slot in range(memory.degrees[item]):
+        memory.weights[item, slot] *= VISIT_DECAY
+    memory.visits[item] = memory.visits[item] * VISIT_DECAY + 1.0
+    amount = 1.0
+    for k in range(min(count, FOLLOWED)):
+        _strengthen(memory, recent[k], item, amount)
+        _strengthen(memory, item, recent[k], amount * BACKWARD)
+        amount *= FOLLOWED_DECAY
+
+
+@compiled
+def _remember(
+    memory: TransitionArrays, items: NDArray[np.int32], recent: NDArray[np.int32], counts: NDArray[np.int64]
+) -> None:
+    for event in range(len(items)):
+        _visit(memory, items[event], recent[event], counts[event])

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from models.learner import Learner
-from models.learning_kernel import Positives, softmax_gradient
+from models.learning_arrays import Positives
+from models.learning_kernel import softmax_gradient
 from models.model_settings import ModelSettings
 
 
