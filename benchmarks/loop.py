@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,21 @@ class Loop:
     state: Path
 
 
+def nothing_first(env: Mapping[str, str]) -> None:
+    """Do nothing before the services start."""
+
+
 @contextmanager
-def running(stack: str, trainer_options: str = " --from-nothing", **settings: str) -> Iterator[Loop]:
+def running(
+    stack: str,
+    trainer_options: str = " --from-nothing",
+    first: Callable[[Mapping[str, str]], None] = nothing_first,
+    **settings: str,
+) -> Iterator[Loop]:
     """Start the services, and end them. ``settings`` go over the shipped defaults. Raises ``demo.stack.NoServers``.
 
-    They may not be ready yet. What they printed last is shown when the benchmark fails.
+    ``first`` is done before they start, with the environment that they get. They may not be ready yet. What they
+    printed last is shown when the benchmark fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder)
@@ -46,6 +56,7 @@ def running(stack: str, trainer_options: str = " --from-nothing", **settings: st
         lines = (processes.ROOT / "Procfile").read_text().splitlines()
         procfile = state / "Procfile"
         procfile.write_text("".join(f"{line}{options[line.partition(':')[0]]}\n" for line in lines if line))
+        first(env)
         services = processes.Services(env, state / "services.log", procfile)
         try:
             yield Loop(services, f"http://127.0.0.1:{recommender_port}", index_url, env, state)

@@ -93,6 +93,10 @@ class Services:
         """Say whether all of them run; when one ends, honcho ends the others."""
         return self._honcho.poll() is None
 
+    def pids(self) -> dict[str, int]:
+        """Return the process of each that has been started, by name."""
+        return {name: int(pid) for name, pid in _STARTED.findall(self._text())}
+
     def stop(self) -> dict[str, int | None]:
         """Tell them to end, wait, and return their exit codes by name; ``None``: it did not say. Safe to repeat."""
         self._wait_for_start()

@@ -135,6 +135,7 @@ _DECLARED = (
     _timing("flush_seconds", TRAINER, "One flush, all stores."),
     _timing("index_write_seconds", TRAINER, "Writing to the index, in one flush.", alias="faiss_update_time"),
     _timing("users_write_seconds", TRAINER, "Writing to the user store, in one flush.", alias="mongo_update_time"),
+    _counter("users_published", "documents", TRAINER, "User documents written to the user store."),
     _timing("items_write_seconds", TRAINER, "Writing to the item store, in one flush.", alias="redis_update_time"),
     _counter("store_failures", "failures", TRAINER, "Calls that a store, or the log, did not answer.", "store"),
     _timing("learned_freshness_seconds", TRAINER, "From an event's acceptance until the index holds the moved vector."),

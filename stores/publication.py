@@ -101,7 +101,7 @@ class Publisher:
         self._index = (
             None if index is None else IndexPublication(learner, content, outbox, index, epoch=epoch, clock=clock)
         )
-        self._user_publication = UserPublication(learner, outbox, users, as_of)
+        self._user_publication = UserPublication(learner, outbox, users, as_of, metrics)
         self._item_publication = ItemPublication(learner, content, outbox, items, lists)
         self._last_slow_s = self._changed_at_s = -np.inf
         self.published: dict[int, int] = {}

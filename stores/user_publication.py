@@ -7,7 +7,7 @@ from itertools import islice
 
 from models.learner import Learner
 from stores.outbox import Outbox, acknowledge
-from stores.ports import UserDocument, UserWriter
+from stores.ports import Metrics, UserDocument, UserWriter
 
 # The most documents in one message: none should take long to answer.
 USERS_AT_ONCE = 5_000
@@ -17,9 +17,15 @@ class UserPublication:
     """Publishes the users of the outbox. ``as_of`` tells, per user row, the learned offset per partition."""
 
     def __init__(
-        self, learner: Learner, outbox: Outbox, users: UserWriter, as_of: Callable[[int], dict[int, int]]
+        self,
+        learner: Learner,
+        outbox: Outbox,
+        users: UserWriter,
+        as_of: Callable[[int], dict[int, int]],
+        metrics: Metrics,
     ) -> None:
         self._learner, self._outbox, self._users, self._as_of = learner, outbox, users, as_of
+        self._metrics = metrics
 
     def publish(self, version: int) -> None:
         """Publish all who wait. Safe to repeat. Raises ``StoreUnavailable``, ``StaleEpoch``."""
@@ -30,7 +36,9 @@ class UserPublication:
         waiting = self._outbox.users
         while waiting:
             rows = list(islice(waiting, USERS_AT_ONCE))
-            self._users.upsert([self._document(row, version) for row in rows if self._learner.users.id(row)])
+            documents = [self._document(row, version) for row in rows if self._learner.users.id(row)]
+            self._users.upsert(documents)
+            self._metrics.count("users_published", len(documents))
             acknowledge(waiting, rows)
 
     def _document(self, row: int, version: int) -> UserDocument:
