@@ -10,8 +10,9 @@ import falcon
 import falcon.asgi
 
 from faiss_server.fencing import BadStamp
-from faiss_server.item_index import BadQuery, NotLoaded
+from faiss_server.item_index import NotLoaded
 from faiss_server.item_table import BadRows
+from faiss_server.searching import BadQuery
 from stores import index_wire as wire
 from stores.ports import Gap, StaleEpoch
 

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import falcon
 import falcon.asgi
 
-from faiss_server.item_index import BadQuery, ItemIndex
+from faiss_server.item_index import ItemIndex
 from faiss_server.item_table import table_of
 from faiss_server.problems import Problem
 from faiss_server.rebuilding import Rebuilding
+from faiss_server.searching import BadQuery
 from stores import index_wire as wire
 from stores.ports import MAX_HITS, Candidates, Clock, Gap, Metrics, StaleEpoch
 

@@ -1,0 +1,196 @@
+"""Searches over one table: by inner product, exactly or with the lists that stand beside it, and by cosine.
+
+For one thread, as ``ItemIndex``, which owns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from faiss_server.approximate_search import ApproximateSearch
+from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, inner_products, search_exactly
+from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable
+from faiss_server.recent_queries import RecentQueries
+from stores.ports import MAX_HITS, Candidates, Query, Vectors
+
+# A batch is searched as one, with so many hits more, when no query of it excludes more than this.
+MAX_EXTRA_HITS = 600
+# Neighbours by cosine are chosen among this many times as many candidates by inner product.
+SIMILAR_CANDIDATES = 10
+SIMILAR_MIN_CANDIDATES = 500
+
+
+class BadQuery(ValueError):
+    """A query that cannot be answered; the message says why."""
+
+
+class Searching:
+    """What is asked of one table.
+
+    Attributes
+    ----------
+    table
+        What is searched.
+    approximate
+        What large tables are searched with, once it is built and as long as it is good enough; else ``None``.
+    recent_queries
+        What was asked last of all rows.
+    """
+
+    def __init__(self, table: ItemTable) -> None:
+        self.table = table
+        self.approximate: ApproximateSearch | None = None
+        self.recent_queries = RecentQueries()
+
+    def search(self, queries: Sequence[Query]) -> list[Candidates]:
+        """Answer several queries, in order. Raises ``BadQuery``."""
+        if not queries:
+            return []
+        vectors = np.stack([self._folded(query) for query in queries])
+        wanted = [_Wanted(query, self.table) for query in queries]
+        everywhere = [place for place, query in enumerate(queries) if query.within is None]
+        hits: dict[int, tuple[Rows, Vectors]] = {}
+        if everywhere:
+            self.recent_queries.keep(vectors[everywhere])
+            found = self._best(vectors[everywhere], [wanted[place] for place in everywhere])
+            hits = dict(zip(everywhere, found, strict=True))
+        answers = []
+        for place, (vector, one) in enumerate(zip(vectors, wanted, strict=True)):
+            rows, scores = hits[place] if place in hits else self._scored(one, vector, one.within)
+            also_scores = inner_products(self.table.columns[one.also], vector)
+            item_ids = self.table.item_ids
+            answers.append(Candidates(item_ids(rows), scores, item_ids(one.also), also_scores))
+        return answers
+
+    def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
+        """Return, per known item, the k items nearest by cosine of the item vectors, best first.
+
+        The item vector is head * item embedding, the first d columns: neither bias nor popularity makes items alike.
+        Raises ``BadQuery``.
+        """
+        _check_k(k)
+        answers: dict[str, list[tuple[str, float]]] = {}
+        for item_id in item_ids:
+            for row in self.table.rows_of([item_id]).tolist():
+                answers[item_id] = self._nearest(row, k)
+        return answers
+
+    def vectors(self, item_ids: Sequence[str]) -> tuple[list[str], Vectors]:
+        """Return the known ones of these items and their item vectors at length 1, (n, d)."""
+        rows = self.table.rows_of(item_ids)
+        norms = self.table.norms[rows, None]
+        found = np.zeros((len(rows), self.table.dimension), dtype=np.float32)
+        np.divide(self.table.columns[rows, : self.table.dimension], norms, out=found, where=norms > 0)
+        return self.table.item_ids(rows), found
+
+    def _folded(self, query: Query) -> Vectors:
+        """Return the query with its recent items' contexts added: (d + 3,) float32."""
+        d = self.table.dimension
+        if query.vector.shape != (d + EXTRA_COLUMNS,):
+            raise BadQuery(f"a query of dimension {d} has shape ({d + EXTRA_COLUMNS},), not {query.vector.shape}")
+        if len(query.recent) != len(query.recent_weights):
+            raise BadQuery(f"{len(query.recent)} recent items have {len(query.recent_weights)} weights")
+        _check_k(query.k)
+        vector = np.array(query.vector, dtype=np.float32)
+        rows, weights = [], []
+        for item_id, weight in zip(query.recent, query.recent_weights, strict=True):
+            row = self.table.known_row(item_id)
+            if row is not None:
+                rows.append(row)
+                weights.append(weight)
+        if rows:
+            # What overflows is refused below.
+            with np.errstate(over="ignore", invalid="ignore"):
+                vector[:d] += np.array(weights, dtype=np.float32) @ self.table.contexts[rows]
+        # Written so that NaN fails too.
+        if not np.abs(vector).max(initial=0.0) <= MAX_NUMBER:
+            raise BadQuery(f"a query holds a number that is not finite, or beyond {MAX_NUMBER:g}")
+        return vector
+
+    def _best(self, vectors: Vectors, wanted: list[_Wanted]) -> list[tuple[Rows, Vectors]]:
+        extra = max(len(one.excluded) for one in wanted)
+        most = max(one.k for one in wanted)
+        if self.approximate is not None and extra <= MAX_EXTRA_HITS:
+            # What is deleted is not in the lists; what is excluded is asked for too and then left out.
+            found = self.approximate.search(vectors, min(most + extra, len(self.table)))
+            hits = [self._scored(one, vector, rows) for one, vector, rows in zip(wanted, vectors, found, strict=True)]
+            # The lists that were searched may hold too few.
+            return [
+                hit if len(hit[0]) == one.k else self._best_alone(one, vector)
+                for hit, one, vector in zip(hits, wanted, vectors, strict=True)
+            ]
+        extra += self.table.deleted
+        if len(wanted) > SEQUENTIAL_QUERIES and extra <= MAX_EXTRA_HITS:
+            scores, found = search_exactly(self.table.columns, vectors, most + extra)
+            return [self._first(one, *pair) for one, *pair in zip(wanted, found, scores, strict=True)]
+        return [self._best_alone(one, vector) for one, vector in zip(wanted, vectors, strict=True)]
+
+    def _best_alone(self, wanted: _Wanted, vector: Vectors) -> tuple[Rows, Vectors]:
+        allowed = None
+        if len(wanted.excluded) or self.table.deleted:
+            mask = self.table.alive.copy()
+            mask[wanted.excluded] = False
+            allowed = RowFilter(mask)
+        scores, rows = search_exactly(self.table.columns, vector[None], wanted.k, allowed)
+        return self._first(wanted, rows[0], scores[0])
+
+    def _scored(self, wanted: _Wanted, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
+        """Return the first k of ``rows`` by their score in the table (in lists, popularity may be a little old)."""
+        rows = rows[rows >= 0]
+        scores = inner_products(self.table.columns[rows], vector)
+        order = np.argsort(-scores, kind="stable")
+        return self._first(wanted, rows[order], scores[order])
+
+    def _first(self, wanted: _Wanted, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+        """Return the first k of these hits that are hits (faiss fills up with -1) and may be found."""
+        if len(wanted.excluded) or self.table.deleted or (len(rows) and rows[-1] < 0):
+            alive = self.table.alive
+            # For a moment what is excluded counts as deleted: cheaper than comparing two lists of rows.
+            alive[wanted.excluded] = False
+            kept = (rows >= 0) & alive[rows]
+            alive[wanted.excluded] = True
+            rows, scores = rows[kept], scores[kept]
+        return rows[: wanted.k], scores[: wanted.k]
+
+    def _nearest(self, row: int, k: int) -> list[tuple[str, float]]:
+        table, d = self.table, self.table.dimension
+        # Without bias and popularity.
+        vector = np.zeros(d + EXTRA_COLUMNS, dtype=np.float32)
+        vector[:d] = table.columns[row, :d]
+        if self.approximate is None:
+            rows = np.flatnonzero(table.alive)
+            products = inner_products(table.columns, vector)[rows]
+        else:
+            count = min(max(k * SIMILAR_CANDIDATES, SIMILAR_MIN_CANDIDATES), len(table))
+            rows = self.approximate.search(vector[None], count)[0]
+            rows = rows[rows >= 0]
+            products = inner_products(table.columns[rows], vector)
+        rows, products = rows[rows != row], products[rows != row]
+        sizes = table.norms[rows] * table.norms[row]
+        cosines = np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+        if k < len(rows):
+            chosen = np.argpartition(-cosines, k)[:k]
+            rows, cosines = rows[chosen], cosines[chosen]
+        order = np.lexsort((rows, -cosines))
+        return list(zip(table.item_ids(rows[order]), cosines[order].tolist(), strict=True))
+
+
+class _Wanted:
+    """What one query asks for, in rows."""
+
+    def __init__(self, query: Query, table: ItemTable) -> None:
+        self.excluded = table.rows_of(dict.fromkeys(query.exclude)) if query.exclude else _NO_ROWS
+        self.also = table.rows_of(query.also) if query.also else _NO_ROWS
+        self.within = table.rows_of(dict.fromkeys(query.within)) if query.within else _NO_ROWS
+        # So many exist.
+        self.k = min(query.k, table.items - len(self.excluded))
+
+
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+
+
+def _check_k(k: int) -> None:
+    if not 1 <= k <= MAX_HITS:
+        raise BadQuery(f"k must be between 1 and {MAX_HITS}, not {k}")
