@@ -6,6 +6,7 @@ reading the same records again after a crash leads to the same bits.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,8 +81,8 @@ class Intake:
         self._event_ids: dict[str, None] = {}
         self._bad: deque[bool] = deque(maxlen=bad_window)
         self._bad_limit = bad_share * bad_window
-        # Per user row: partition and NEXT offset after his newest event.
-        self._as_of: list[tuple[int, int]] = []
+        # Per user row, one after another: partition and NEXT offset after his newest event.
+        self._as_of = array("q")
         self._changed_users: dict[int, None] = {}
         self._forgotten_users: dict[str, list[int]] = {}
         # For whoever looks through the real index; no part of what is learned.
@@ -144,9 +145,9 @@ class Intake:
                 Positive(event.user_id, event.item_id, event.strength, event.event_id), scored=self._is_scored(event)
             )
         user, item = learner.add_user(event.user_id), learner.add_item(event.item_id)
-        if user == len(self._as_of):
-            self._as_of.append((partition, 0))
-        self._as_of[user] = (partition, offset + 1)
+        if 2 * user == len(self._as_of):
+            self._as_of.extend((0, 0))
+        self._as_of[2 * user], self._as_of[2 * user + 1] = partition, offset + 1
         self._changed_users[user] = None
         if positive and not repeat:
             if is_refresh(counters.events_learned):
@@ -170,7 +171,7 @@ class Intake:
         consumed = [] if user is None else self.learner.seen(user)
         if user is not None:
             self.learner.forget_user(user)
-            self._as_of[user] = (0, 0)
+            self._as_of[2 * user] = self._as_of[2 * user + 1] = 0
         self.outcomes.forget(user_id)
         self._forgotten_users[user_id] = [*self._forgotten_users.get(user_id, ()), *consumed]
 
@@ -207,14 +208,14 @@ class Intake:
 
         It is his own newest event, not the trainer's position, so that it does not depend on when he is published.
         """
-        if user >= len(self._as_of):
+        if 2 * user >= len(self._as_of):
             return {}
-        partition, offset = self._as_of[user]
+        partition, offset = self._as_of[2 * user : 2 * user + 2]
         return {partition: offset} if offset else {}
 
     def forget_offsets(self) -> None:
         """Forget what was known by its place in the log, which now holds other events; ids that clients gave stay."""
-        self._as_of = [(0, 0)] * len(self._as_of)
+        self._as_of = array("q", bytes(8 * len(self._as_of)))
         self._event_ids = {name: None for name in self._event_ids if not name.startswith(f"{USER_EVENTS}:")}
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
@@ -240,6 +241,6 @@ class Intake:
         self.teachers = Teachers.from_state(arrays)
         if not facts and len(self.learner.items):
             self.teachers = Teachers.of(self.learner)  # initial training leaves none
-        known = [tuple(pair) for pair in arrays["as_of"].tolist()] if "as_of" in arrays else []
+        self._as_of = array("q", arrays["as_of"].tobytes() if "as_of" in arrays else b"")
         # Users of the history have no place in the log.
-        self._as_of = known + [(0, 0)] * (len(self.learner.users) - len(known))
+        self._as_of.extend(array("q", bytes(16 * len(self.learner.users) - 8 * len(self._as_of))))

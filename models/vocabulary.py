@@ -13,12 +13,8 @@ class Vocabulary:
     """
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        self._ids: list[str] = []
-        self._rows: dict[str, int] = {}
-        for row, external_id in enumerate(ids):
-            self._ids.append(external_id)
-            if external_id:
-                self._rows[external_id] = row
+        self._ids = list(ids)
+        self._rows = {external_id: row for row, external_id in enumerate(self._ids) if external_id}
 
     def __len__(self) -> int:
         return len(self._ids)
