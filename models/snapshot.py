@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load as load_tensors
+from safetensors.numpy import load_file as load_tensors
 from safetensors.numpy import save as save_tensors
 
 FORMAT = 2
@@ -51,6 +51,10 @@ class FingerprintMismatch(Exception):
     """The newest snapshot was learned under other settings; going on would mix two models."""
 
 
+class _Damaged(Exception):
+    """A file that is not what was written."""
+
+
 class _File(msgspec.Struct, frozen=True):
     name: str
     size_bytes: int
@@ -76,6 +80,7 @@ class SnapshotStore:
         self.root = root
         self.generation = generation if generation is not None else max(generations(root), default=1)
         self.directory = root / f"generation-{self.generation:06d}"
+        self._loaded: _Manifest | None = None
 
     def write(self, state: SnapshotState) -> None:
         """Store a snapshot; durable on return. Safe to repeat. Older ones beyond the newest three are removed."""
@@ -88,6 +93,7 @@ class SnapshotStore:
             "records": self._write_file(f"{stem}.records.json", msgspec.json.encode(state.records)),
         }
         self._write_manifest(_Manifest(FORMAT, state.epoch, state.seq, state.fingerprint, state.offsets, files))
+        self._loaded = None
         self._prune()
 
     def load_newest(self, fingerprint: str | None = None) -> SnapshotState | None:
@@ -100,6 +106,7 @@ class SnapshotStore:
             state = self._load(manifest)
             if state is None:
                 continue
+            self._loaded = manifest
             if fingerprint is not None and state.fingerprint != fingerprint:
                 raise FingerprintMismatch(
                     f"the snapshot in {self.directory} was learned with the settings {state.fingerprint}, "
@@ -112,12 +119,11 @@ class SnapshotStore:
         """Make the newest valid snapshot the newest of ``epoch`` too, by a manifest naming the same files; durable.
 
         Done before anything is published under the new epoch: from then on a trainer of an older epoch, should one
-        still write snapshots, can no longer be the newest.
+        still write snapshots, can no longer be the newest. The one that ``load_newest`` returned is not read again.
         """
-        for manifest in self._manifests():
-            if self._load(manifest) is not None:
-                self._write_manifest(msgspec.structs.replace(manifest, epoch=epoch))
-                return
+        newest = self._loaded or next((found for found in self._manifests() if self._load(found) is not None), None)
+        if newest is not None:
+            self._write_manifest(msgspec.structs.replace(newest, epoch=epoch))
 
     def _manifests(self) -> list[_Manifest]:
         """Readable manifests, newest first."""
@@ -138,27 +144,25 @@ class SnapshotStore:
         return [manifest for _, _, manifest in sorted(found, key=lambda entry: entry[:2], reverse=True)]
 
     def _load(self, manifest: _Manifest) -> SnapshotState | None:
-        contents: dict[str, bytes] = {}
-        for role, file in manifest.files.items():
-            path = self.directory / file.name
-            try:
-                content = path.read_bytes()
-            except OSError as error:
-                _log.warning("passing over snapshot (%d, %d): %s", manifest.epoch, manifest.seq, error)
-                return None
-            if len(content) != file.size_bytes or hashlib.sha256(content).hexdigest() != file.sha256:
-                _log.warning("passing over snapshot (%d, %d): %s is damaged", manifest.epoch, manifest.seq, path)
-                return None
-            contents[role] = content
         try:
-            tensors = load_tensors(contents["tensors"])
-            records = msgspec.json.decode(contents["records"])
-        except (KeyError, SafetensorError, msgspec.DecodeError) as error:
+            paths = {role: self._intact(file) for role, file in manifest.files.items()}
+            tensors = load_tensors(paths["tensors"])
+            records = msgspec.json.decode(paths["records"].read_bytes())
+        except (KeyError, OSError, SafetensorError, msgspec.DecodeError, _Damaged) as error:
             _log.warning("passing over snapshot (%d, %d): %s", manifest.epoch, manifest.seq, error)
             return None
         return SnapshotState(
             manifest.epoch, manifest.seq, manifest.fingerprint, manifest.offsets, tensors, dict(records)
         )
+
+    def _intact(self, file: _File) -> Path:
+        """Return where a file lies. Raises ``_Damaged`` when it is not what was written, and ``OSError``."""
+        path = self.directory / file.name
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if path.stat().st_size != file.size_bytes or found != file.sha256:
+            raise _Damaged(f"{path} is damaged")
+        return path
 
     def _prune(self) -> None:
         manifests = self._manifests()
