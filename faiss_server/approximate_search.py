@@ -48,12 +48,14 @@ class ApproximateSearch:
         """The most lists worth probing."""
         return max(1, int(self._lists.nlist * MAX_PROBED_SHARE))
 
-    def search(self, queries: Vectors, k: int, nprobe: int | None = None) -> Rows:
+    def search(self, queries: Vectors, k: int, nprobe: int | None = None, allowed: RowFilter | None = None) -> Rows:
         """Return the rows found, (q, k), best first; those at the end are -1 where too few were found.
 
-        ``nprobe``: lists to look into if not ``self.nprobe``.
+        ``nprobe``: lists to look into if not ``self.nprobe``. ``allowed``: only these rows are found.
         """
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe or self.nprobe)  # type: ignore[call-arg]
+        parameters = faiss.SearchParametersIVF(  # type: ignore[call-arg]
+            nprobe=nprobe or self.nprobe, sel=None if allowed is None else allowed.selector
+        )
         rows: Rows = self._lists.search(np.ascontiguousarray(queries, dtype=np.float32), k, params=parameters)[1]
         return rows
 
@@ -62,7 +64,11 @@ class ApproximateSearch:
         if len(rows):
             # Adding a row that is there would keep both.
             self.remove(rows)
-            self._lists.add_with_ids(np.ascontiguousarray(columns, dtype=np.float32), rows)
+            values = np.ascontiguousarray(columns, dtype=np.float32)
+            if values.shape != (len(rows), self._lists.d):
+                raise ValueError(f"{len(rows)} rows of {self._lists.d} columns have another shape than {values.shape}")
+            # Past faiss's own Python, which takes half as long as the adding of one row.
+            self._lists.add_with_ids_c(len(rows), faiss.swig_ptr(values), faiss.swig_ptr(rows))
 
     def remove(self, rows: Rows) -> None:
         """Take rows out; those that are not in are left out. Safe to repeat."""

@@ -70,13 +70,23 @@ class ItemIndex:
 
     def upsert(self, rows: ItemRows, stamp: Stamp) -> IndexStatus:
         """Add or overwrite rows. Safe to repeat. Raises ``StaleEpoch``, ``Gap``, or ``BadRows``, changing nothing."""
-        if self.fence.admits(stamp):
-            places = self.table.put(rows)
-            self._follow(places)
-            if self.approximate is not None:
-                self.approximate.put(places, self.table.columns[places])
-            self.fence.advance(stamp)
+        for _ in self.upsert_steps(rows, stamp):
+            pass
         return self.status()
+
+    def upsert_steps(self, rows: ItemRows, stamp: Stamp) -> Iterator[None]:
+        """``upsert`` in steps, between which others may search; nothing else is to be written meanwhile."""
+        if not self.fence.admits(stamp):
+            return
+        searching = self._searching
+        for places, columns in searching.table.put(rows):
+            if self._searching is not searching:  # a whole table has come instead
+                break
+            self._follow(places)
+            if searching.approximate is not None:
+                searching.approximate.put(places, columns)
+            yield
+        self._advance(stamp)
 
     def set_popularity(self, columns: Vectors, stamp: Stamp) -> IndexStatus:
         """Overwrite the popularity columns. Safe to repeat. Raises ``StaleEpoch``, ``Gap`` or ``BadRows``."""
@@ -92,11 +102,9 @@ class ItemIndex:
         if columns.ndim == 2 and len(columns) != len(table):
             raise self.fence.gap(stamp, f"the table has {len(table)} rows, not {len(columns)}")
         yield from table.put_popularity(columns)
-        # Another trainer may have written after all: then this write does not count.
-        if self.fence.admits(stamp):
-            self.fence.advance(stamp)
-            if self.approximate is not None:
-                self.approximate.popularity_changed()
+        self._advance(stamp)
+        if self.approximate is not None:
+            self.approximate.popularity_changed()
 
     def delete(self, item_ids: Sequence[str], stamp: Stamp) -> IndexStatus:
         """Make items unfindable. Safe to repeat. Raises ``StaleEpoch`` or ``Gap``."""
@@ -143,6 +151,11 @@ class ItemIndex:
             approximate.popularity_changed()
         self._searching.approximate = approximate
         self.changed = None
+
+    def _advance(self, stamp: Stamp) -> None:
+        # Another trainer may have written after all: then this write does not count.
+        if self.fence.admits(stamp):
+            self.fence.advance(stamp)
 
     def _follow(self, rows: Rows) -> None:
         if self.changed is not None:

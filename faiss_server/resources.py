@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import falcon
@@ -89,24 +89,20 @@ class IndexRoutes:
     async def on_post_upsert(self, request: Request, response: Response) -> None:
         """Add or overwrite rows."""
         message = await self._message(wire.Upsert, request)
-        status = self._write("index_upsert_seconds", lambda: self._index.upsert(message.rows, message.stamp))
-        _answer(request, response, status)
+        await self._write_in_steps("index_upsert_seconds", self._index.upsert_steps(message.rows, message.stamp))
+        _answer(request, response, self._index.status())
 
     async def on_post_popularity(self, request: Request, response: Response) -> None:
         """Overwrite the popularity columns."""
         message = await self._message(wire.SetPopularity, request, self._max_table_bytes)
-        started_s = self._clock.monotonic_s()
         steps = self._index.popularity_steps(message.columns, message.stamp)
-        # The first step alone can be refused, as long as there is one trainer.
-        while self._write(None, lambda: next(steps, _DONE)) is not _DONE:
-            await asyncio.sleep(0)
-        self._metrics.timing("index_popularity_seconds", self._clock.monotonic_s() - started_s)
+        await self._write_in_steps("index_popularity_seconds", steps)
         _answer(request, response, self._index.status())
 
     async def on_post_delete(self, request: Request, response: Response) -> None:
         """Make items unfindable."""
         message = await self._message(wire.Delete, request)
-        _answer(request, response, self._write(None, lambda: self._index.delete(message.item_ids, message.stamp)))
+        _answer(request, response, self._write(lambda: self._index.delete(message.item_ids, message.stamp)))
 
     async def on_put_snapshot(self, request: Request, response: Response) -> None:
         """Replace the whole table. It is read and checked in a thread, while the old one goes on answering."""
@@ -119,25 +115,36 @@ class IndexRoutes:
             return message, table_of(message.rows)
 
         message, table = await asyncio.to_thread(load)
-        status = self._write(None, lambda: self._index.install(table, message.stamp))
+        status = self._write(lambda: self._index.install(table, message.stamp))
         self._metrics.timing("index_replace_seconds", self._clock.monotonic_s() - started_s)
         _answer(request, response, status)
 
-    def _write(self, timing: str | None, write: Callable[[], Answer]) -> Answer:
+    async def _write_in_steps(self, timing: str, steps: Iterator[None]) -> None:
+        """Write a little at a time. The first step alone can be refused, as long as there is one trainer."""
         started_s = self._clock.monotonic_s()
+        while self._attempt(lambda: next(steps, _DONE)) is not _DONE:
+            await asyncio.sleep(0)
+        self._written()
+        self._metrics.timing(timing, self._clock.monotonic_s() - started_s)
+
+    def _write(self, write: Callable[[], Answer]) -> Answer:
+        answer = self._attempt(write)
+        self._written()
+        return answer
+
+    def _written(self) -> None:
+        _gauge(self._index, self._metrics)
+        self._rebuilding.wake()
+
+    def _attempt(self, write: Callable[[], Answer]) -> Answer:
         try:
-            answer = write()
+            return write()
         except Gap:
             self._metrics.count("index_gaps")
             raise
         except StaleEpoch:
             self._metrics.count("index_stale_epochs")
             raise
-        if timing is not None:
-            self._metrics.timing(timing, self._clock.monotonic_s() - started_s)
-        _gauge(self._index, self._metrics)
-        self._rebuilding.wake()
-        return answer
 
     async def _message(self, kind: type[Message], request: Request, max_bytes: int | None = None) -> Message:
         return wire.decode(kind, await _body(request, max_bytes or self._max_body_bytes), _media_type(request))

@@ -110,29 +110,41 @@ class Searching:
         return vector
 
     def _best(self, vectors: Vectors, wanted: list[_Wanted]) -> list[tuple[Rows, Vectors]]:
-        extra = max(len(one.excluded) for one in wanted)
+        if self.approximate is not None:
+            return self._best_in_lists(self.approximate, vectors, wanted)
         most = max(one.k for one in wanted)
-        if self.approximate is not None and extra <= MAX_EXTRA_HITS:
-            # What is deleted is not in the lists; what is excluded is asked for too and then left out.
-            found = self.approximate.search(vectors, min(most + extra, len(self.table)))
-            hits = [self._scored(one, vector, rows) for one, vector, rows in zip(wanted, vectors, found, strict=True)]
-            # The lists that were searched may hold too few.
-            return [
-                hit if len(hit[0]) == one.k else self._best_alone(one, vector)
-                for hit, one, vector in zip(hits, wanted, vectors, strict=True)
-            ]
-        extra += self.table.deleted
+        extra = max(len(one.excluded) for one in wanted) + self.table.deleted
         if len(wanted) > SEQUENTIAL_QUERIES and extra <= MAX_EXTRA_HITS:
             scores, found = search_exactly(self.table.columns, vectors, most + extra)
             return [self._first(one, *pair) for one, *pair in zip(wanted, found, scores, strict=True)]
         return [self._best_alone(one, vector) for one, vector in zip(wanted, vectors, strict=True)]
 
+    def _best_in_lists(
+        self, approximate: ApproximateSearch, vectors: Vectors, wanted: list[_Wanted]
+    ) -> list[tuple[Rows, Vectors]]:
+        # What is deleted is not in the lists, so whoever excludes nothing needs no filter.
+        together = [place for place, one in enumerate(wanted) if not len(one.excluded)]
+        found: dict[int, Rows] = {}
+        if together:
+            most = max(wanted[place].k for place in together)
+            found = dict(zip(together, approximate.search(vectors[together], max(most, 1)), strict=True))
+        hits = []
+        for place, (one, vector) in enumerate(zip(wanted, vectors, strict=True)):
+            rows = found.get(place)
+            if rows is None:
+                rows = approximate.search(vector[None], max(one.k, 1), allowed=self._allowed(one))[0]
+            hit = self._scored(one, vector, rows)
+            # The lists that were searched may hold too few.
+            hits.append(hit if len(hit[0]) == one.k else self._best_alone(one, vector))
+        return hits
+
+    def _allowed(self, wanted: _Wanted) -> RowFilter:
+        mask = self.table.alive.copy()
+        mask[wanted.excluded] = False
+        return RowFilter(mask)
+
     def _best_alone(self, wanted: _Wanted, vector: Vectors) -> tuple[Rows, Vectors]:
-        allowed = None
-        if len(wanted.excluded) or self.table.deleted:
-            mask = self.table.alive.copy()
-            mask[wanted.excluded] = False
-            allowed = RowFilter(mask)
+        allowed = self._allowed(wanted) if len(wanted.excluded) or self.table.deleted else None
         scores, rows = search_exactly(self.table.columns, vector[None], wanted.k, allowed)
         return self._first(wanted, rows[0], scores[0])
 

@@ -36,7 +36,7 @@ def test_all_lists_together_find_what_exact_search_finds(lists, table):
 
 def test_a_row_put_again_is_there_once_with_its_new_numbers(lists, table):
     changed = np.arange(0, N, 7)
-    table.put(subset(learned_rows(N, seed=9), changed))
+    list(table.put(subset(learned_rows(N, seed=9), changed)))
     for _ in range(2):
         lists.put(changed, table.columns[changed])
     _check_that_it_finds_what_the_table_has(lists, table)
@@ -47,7 +47,7 @@ def test_removed_rows_are_gone_and_can_come_back(lists, table):
     for _ in range(2):
         lists.remove(gone)
     _check_that_it_finds_what_the_table_has(lists, table)
-    table.put(subset(learned_rows(N), gone[:50]))
+    list(table.put(subset(learned_rows(N), gone[:50])))
     lists.put(gone[:50], table.columns[gone[:50]])
     _check_that_it_finds_what_the_table_has(lists, table)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from faiss_server.item_index import ItemIndex
-from faiss_server.item_table import POPULARITY_SLICE
+from faiss_server.item_table import POPULARITY_SLICE, PUT_SLICE
 from faiss_server.rebuilding import MEASURE_EVERY_S, RETRY_AFTER_S, Rebuilding
 from stores.ports import ItemRows, StaleEpoch, Stamp
 from stores.recording_metrics import RecordingMetrics
@@ -209,7 +209,7 @@ def test_real_queries_decide_how_many_lists_are_probed():
     run(scenario)
 
 
-@pytest.mark.parametrize("excluded", [0, 40, 900])
+@pytest.mark.parametrize("excluded", [0, 40, 900, N - 700])
 def test_as_many_as_were_asked_for_come_whatever_is_excluded(excluded):
     async def scenario(world: World) -> None:
         world.replace(learned_rows(N))
@@ -235,6 +235,39 @@ def test_popularity_is_written_in_steps_that_others_may_search_between():
             world.index.search([plain(query) for query in user_queries(2)])
         assert world.index.status().seq == stamp.to_seq
         assert (world.index.table.columns[:, -2:] == -3.0).all()
+
+    run(scenario)
+
+
+def test_rows_are_written_in_steps_that_others_may_search_between():
+    async def scenario(world: World) -> None:
+        world.replace(learned_rows(N))
+        await world.until(lambda: world.index.approximate is not None)
+        stamp, steps = world.stamp(), 0
+        for _ in world.index.upsert_steps(learned_rows(N + 500, seed=9), stamp):
+            assert world.index.status().seq == stamp.from_seq
+            steps += 1
+            if steps % 50 == 0:
+                world.index.search([plain(query) for query in user_queries(2)])
+        assert steps == -(-(N + 500) // PUT_SLICE)
+        assert world.index.status().seq == stamp.to_seq
+        world.index.approximate.use(10_000, 1.0)
+        assert world.recall() == 1.0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+def test_rows_for_a_table_that_was_replaced_meanwhile_do_not_count(approximate):
+    async def scenario(world: World) -> None:
+        world.replace(learned_rows(N if approximate else 50))
+        await world.until(lambda: (world.index.approximate is not None) == approximate)
+        steps = world.index.upsert_steps(learned_rows(100, seed=9), world.stamp())
+        next(steps)
+        world.index.replace(learned_rows(40), Stamp(2, 0, 9))
+        with pytest.raises(StaleEpoch):
+            next(steps)
+        assert (world.index.status().rows, world.index.changed) == (40, None)
 
     run(scenario)
 
