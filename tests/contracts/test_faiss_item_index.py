@@ -62,8 +62,9 @@ class _AlwaysInLists(ItemIndex):
         super().install(table, stamp)
         rows = np.flatnonzero(table.alive)
         if len(rows):
-            self.approximate = build(table.columns[rows], rows)
-            self.approximate.use(len(rows), 1.0)
+            lists = build(table.columns[rows], rows)
+            lists.use(len(rows), 1.0)
+            self.adopt(lists)
         return self.status()
 
     def set_popularity(self, columns: Vectors, stamp: Stamp) -> IndexStatus:
