@@ -14,6 +14,7 @@ from models.catalogue import Catalogue
 from models.evaluation import LIST_LENGTH
 from models.ranking import FEATURES
 from stores.ports import (
+    ITEMS,
     USER_EVENTS,
     Clock,
     EventLog,
@@ -123,6 +124,8 @@ class Reporter:
             "epoch": self._publisher.epoch,
             "learned_per_s": self._per_s,
             "lag": self._lag,
+            "newest_event_s": self._intake.windows.newest_s,
+            "items_read": {str(x.partition): offset for x, offset in positions.items() if x.topic == ITEMS},
             "snapshot_age_s": now_s - self._snapshot_at_s,
             "scored": evaluator.scored,
             "recall10": totals["recall10"],

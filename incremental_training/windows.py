@@ -38,7 +38,9 @@ class Windows:
         # (capacity, 4) float64, each count times exp((its time - landmark) / window).
         self._counts = GrowableArray(1024, (len(LENGTHS_S),), np.float64)
         self._size = 0
-        self._landmark_s = self._newest_s = 0.0
+        self._landmark_s = 0.0
+        # The time of the newest event, by which lists are made; epoch seconds, 0 before the first one.
+        self.newest_s = 0.0
         self._categories: dict[str, str] = {}
         self._known_categories: dict[str, None] = {}
         self.changed = False
@@ -50,7 +52,7 @@ class Windows:
         if not self._size or (time_s - self._landmark_s) / LENGTHS_S[0] > _MOST_WINDOWS_AHEAD:
             self._counts.rows[: self._size] *= np.exp((self._landmark_s - time_s) / LENGTHS_S)
             self._landmark_s = time_s
-        self._newest_s = max(self._newest_s, time_s)
+        self.newest_s = max(self.newest_s, time_s)
         self._size = max(self._size, item + 1)
         self._counts.rows[item] += strength * np.exp((time_s - self._landmark_s) / LENGTHS_S)
         self.changed = True
@@ -77,7 +79,7 @@ class Windows:
         The score of ``popular`` is the decayed count. That of ``trending`` is how far the count lies above what the
         next longer window lets expect, in standard deviations; only what lies above is listed.
         """
-        counts = self._counts.rows[: self._size] * np.exp((self._landmark_s - self._newest_s) / LENGTHS_S)
+        counts = self._counts.rows[: self._size] * np.exp((self._landmark_s - self.newest_s) / LENGTHS_S)
         lists: Lists = {}
         for nth, window in enumerate(WINDOWS):
             expected = counts[:, nth + 1] * (LENGTHS_S[nth] / LENGTHS_S[nth + 1])
@@ -97,7 +99,7 @@ class Windows:
         """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
         return {"counts": self._counts.rows[: self._size].copy()}, {
             "landmark_s": self._landmark_s,
-            "newest_s": self._newest_s,
+            "newest_s": self.newest_s,
             "categories": dict(self._categories),
             "known_categories": list(self._known_categories),
         }
@@ -107,7 +109,7 @@ class Windows:
         self._size = len(arrays["counts"])
         self._counts.grow(self._size)
         self._counts.rows[: self._size] = arrays["counts"]
-        self._landmark_s, self._newest_s = facts["landmark_s"], facts["newest_s"]
+        self._landmark_s, self.newest_s = facts["landmark_s"], facts["newest_s"]
         self._categories = dict(facts["categories"])
         self._known_categories = dict.fromkeys(facts["known_categories"])
         self.changed = True

@@ -102,7 +102,7 @@ def create_app(
     app.add_route("/v1/rules/{name}", stored_rules)
     histories = Histories(dependencies, clock, deadline_s)
     positives = PositiveRule(settings.positive_events)
-    add_data_routes(app, dependencies, ingest, histories, recommender, current, positives, bounds, deadline)
+    add_data_routes(app, dependencies, ingest, histories, recommender, current, positives, bounds, clock, deadline)
     app.add_route("/v1/metrics/stream", live_report)
     content = ContentSimilarity(dependencies, Catalogue(dependencies, ingest, deadline), clock, deadline_s)
     app.add_route("/v1/items/{item_id}/similar", SimilarResource(recommender, content, bounds))

@@ -10,14 +10,14 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 
 from models import ranking
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies, Edges
-from stores.ports import MAX_HITS, POPULAR, Candidates, Query, ServingState, Vectors
+from recommender_server.passing_items import MOST_PASSING, READ_AT_ONCE, PassingItems
+from stores.ports import MAX_HITS, POPULAR, Candidates, Clock, Numbered, Query, ServingState, Vectors
 
 
 @dataclass
@@ -45,22 +45,25 @@ class Seeking:
 class CandidateSources:
     """The sources of candidates."""
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, clock: Clock) -> None:
         self._dependencies = dependencies
+        self._passing = PassingItems(dependencies, clock)
 
     async def personal(self, seeking: Seeking, state: ServingState) -> list[Scored]:
         """Return the best k by the merged score of ``models.ranking``.
 
         The list is exact: the index is asked for more, four-fold each time, then without the blocked items, at last
         page by page, until the k-th shown item beats whatever the index did not name (see ``models.ranking``), or the
-        index has no more, or the time of the request is over.
+        index has no more, or the time of the request is over. A filter that few items pass is looked for in the
+        catalogue instead, and what passes it scored.
         """
         transitions = await self._transitions(seeking)
         size, exclude = seeking.first_size(), list[str]()
+        within: list[str] | None = None
         shown: list[Scored] = []
         passed: list[Scored] = []  # shown, of pages that were left behind
         while True:
-            query = _query(seeking, state, size, exclude, list(transitions))
+            query = _query(seeking, state, size, exclude, list(transitions), within)
             try:
                 found = await self._dependencies.search(query, seeking.deadline)
             except DependencyUnavailable as error:
@@ -74,11 +77,49 @@ class CandidateSources:
             exhausted = len(found.item_ids) < size
             if exhausted or (len(shown) == seeking.k and shown[-1][1] >= found.scores[-1]):
                 return shown
+            if size > seeking.first_size() and within is None:
+                within = await self._all_that_pass(seeking, shown)
+                if within is not None:
+                    transitions = {item_id: transitions[item_id] for item_id in within if item_id in transitions}
+                    exclude, size = [], min(len(within) + 1, MAX_HITS)
+                    continue
             if size == MAX_HITS:
                 passed, exclude = shown, [*(exclude or sorted(seeking.blocked)), *found.item_ids]
             elif size > seeking.first_size():
                 exclude = sorted(seeking.blocked)
             size = min(4 * size, MAX_HITS)
+
+    async def _all_that_pass(self, seeking: Seeking, shown: Sequence[Scored]) -> list[str] | None:
+        """Return all items that pass the filter and are not blocked, those that are ``shown`` already among them.
+
+        ``None`` without a filter, when so many pass that the index had better go on page by page, or when nobody can
+        say in time.
+        """
+        if seeking.catalogue.filter is None:
+            return None
+        try:
+            passing = await self._passing.of(seeking.catalogue.filter, seeking.deadline)
+        except DependencyUnavailable:
+            return None
+        if len(passing) >= MOST_PASSING:
+            return None
+        known = dict.fromkeys([*passing, *(item_id for item_id, _ in shown)])
+        return [item_id for item_id in known if item_id not in seeking.blocked]
+
+    async def unheard(self, seeking: Seeking) -> list[Scored]:
+        """Return the newest items that may be shown, whether or not the index knows them; they have no score."""
+        if seeking.catalogue.filter is not None:
+            passing = await self._passing.of(seeking.catalogue.filter, seeking.deadline)
+            return await self._take(seeking, [(item_id, 0.0) for item_id in passing])
+        shown: list[Scored] = []
+        page = await self._newest(None, seeking.deadline)
+        while page and len(shown) < seeking.k:
+            shown += await self._take(seeking, [(item.item_id, 0.0) for _, item in page])
+            page = await self._newest(page[-1].number, seeking.deadline)
+        return shown[: seeking.k]
+
+    async def _newest(self, before: int | None, deadline: Deadline) -> list[Numbered]:
+        return await self._dependencies.of_items(lambda items: items.newest(READ_AT_ONCE, before=before), deadline)
 
     async def best(self, seeking: Seeking, state: ServingState, size: int) -> list[Scored]:
         """Return the best ``size`` of all items by the merged score, blocked and unavailable ones among them."""
@@ -103,8 +144,8 @@ class CandidateSources:
 
     async def given(self, seeking: Seeking, state: ServingState, item_ids: Sequence[str]) -> list[Scored]:
         """Return these items by the merged score, those left out that the index does not know."""
-        query = _query(seeking, state, len(item_ids), [], [])
-        found = await self._dependencies.search(msgspec.structs.replace(query, within=list(item_ids)), seeking.deadline)
+        query = _query(seeking, state, len(item_ids), [], [], list(item_ids))
+        found = await self._dependencies.search(query, seeking.deadline)
         transitions = await self._transitions(seeking)
         return ranking.top(*_merged(found, frozenset(), transitions, state.merge_weights), len(item_ids))
 
@@ -167,7 +208,14 @@ def folded_embedding(seeking: Seeking, state: ServingState) -> Vectors | None:
     return embedding
 
 
-def _query(seeking: Seeking, state: ServingState, size: int, exclude: list[str], also: list[str]) -> Query:
+def _query(
+    seeking: Seeking,
+    state: ServingState,
+    size: int,
+    exclude: list[str],
+    also: list[str],
+    within: list[str] | None = None,
+) -> Query:
     folded = seeking.recent[: state.context_length]
     return Query(
         vector=ranking.query_vector(folded_embedding(seeking, state), state.merge_weights, state.dimension),
@@ -176,6 +224,7 @@ def _query(seeking: Seeking, state: ServingState, size: int, exclude: list[str],
         recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),
         exclude=exclude,
         also=also,
+        within=within,
     )
 
 

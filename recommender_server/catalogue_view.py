@@ -8,7 +8,7 @@ from typing import Literal
 from models.items import Item
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.filter_expression import Accepts
+from recommender_server.filter_expression import Filter
 
 # Read beyond what is needed, so that an unavailable item rarely costs a second round trip.
 SPARE = 8
@@ -22,15 +22,16 @@ class CatalogueView:
     """What is known of items within one request. Without the item store every item passes, under its bare id, unless
     there is a filter: what nothing is known of does not pass one.
 
-    ``accepts``: the filter. ``missing``: the dependencies that this request had to do without; once the item store is
-    among them it is not asked again.
+    ``missing``: the dependencies that this request had to do without; once the item store is among them it is not asked
+    again.
     """
 
     def __init__(
-        self, dependencies: Dependencies, deadline: Deadline, missing: set[str], accepts: Accepts | None = None
+        self, dependencies: Dependencies, deadline: Deadline, missing: set[str], filter: Filter | None = None
     ) -> None:
         self._dependencies = dependencies
-        self._accepts = accepts
+        self.filter = filter
+        self._accepts = filter.accepts if filter is not None else None
         self._deadline = deadline
         self._known: dict[str, Item | None] = {}
         self._missing = missing

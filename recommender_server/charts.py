@@ -11,7 +11,8 @@ from recommender_server.current_state import CurrentState
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.problems import Problem
-from stores.ports import popular_name
+from recommender_server.reasons import is_of_late
+from stores.ports import Clock, popular_name
 
 Order = Literal["popular", "trending"]
 Window = Literal["hour", "day", "week"]
@@ -23,8 +24,11 @@ MOST_LISTED = 1_000
 class Charts:
     """Reads the lists that the trainer counts from the live stream, as ``incremental_training`` makes them."""
 
-    def __init__(self, dependencies: Dependencies, current: CurrentState, new_deadline: Callable[[], Deadline]) -> None:
+    def __init__(
+        self, dependencies: Dependencies, current: CurrentState, clock: Clock, new_deadline: Callable[[], Deadline]
+    ) -> None:
         self._dependencies = dependencies
+        self._clock = clock
         self._current = current
         self._new_deadline = new_deadline
 
@@ -39,6 +43,8 @@ class Charts:
         catalogue = CatalogueView(self._dependencies, deadline, missing)
         state = await self._current.published(deadline)
         reason = f"{order} this {window}" if window != "day" else f"{order} today"
+        if not is_of_late(state, window, self._clock):
+            reason = f"{order} in the last {window} of events"
         picks = [Pick(item_id, score, reason, "popular") for item_id, score in await catalogue.take(entries, k, ())]
         return Recommendations(
             request_id=request_id,

@@ -36,6 +36,7 @@ from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds
 from recommender_server.similar_users import SimilarUserFinder
 from recommender_server.user_resource import UserResource
+from stores.ports import Clock
 
 OPERATIONS = (
     *events_resource.OPERATIONS,
@@ -58,6 +59,7 @@ def add_data_routes(
     current: CurrentState,
     positives: PositiveRule,
     bounds: Bounds,
+    clock: Clock,
     deadline: NewDeadline,
 ) -> None:
     """Add the routes of ``OPERATIONS``."""
@@ -76,7 +78,8 @@ def add_data_routes(
     app.add_route("/v1/users/{user_id}", user)
     app.add_route("/v1/users/{user_id}/history", user, suffix="history")
     app.add_route("/v1/users/{user_id}/similar", user, suffix="similar")
-    app.add_route("/v1/popular", PopularResource(recommender, Charts(dependencies, current, deadline), bounds))
+    charts = Charts(dependencies, current, clock, deadline)
+    app.add_route("/v1/popular", PopularResource(recommender, charts, bounds))
     app.add_route("/v1/outcomes", OutcomesResource(dependencies, deadline))
     letters = DeadLettersResource(fates, bounds, deadline)
     app.add_route("/v1/dead_letters", letters)

@@ -11,10 +11,11 @@ from recommender_server.answers import answer
 from recommender_server.degradation import NewDeadline
 from recommender_server.event_fates import DeadLetters, EventFates, Redriven
 from recommender_server.field_types import ReceiptText
-from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS, K
+from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS, TOPIC, TOPICS, K
 from recommender_server.problems import Problem, bad_parameter
-from recommender_server.requests import Bounds, query_parameters, read_json, read_k, receipt, refuse_unknown
+from recommender_server.requests import Bounds, count, one_of, query_parameters, read_json, receipt, refuse_unknown
 from stores.openapi import Operation, Parameter
+from stores.ports import USER_EVENTS
 
 # Letters that can be driven again: the newest so many.
 MOST_LETTERS = 1_000
@@ -30,6 +31,7 @@ REDRIVE = Operation(
             Annotated[list[ReceiptText], Meta(min_length=1, max_length=MOST_LETTERS)],
             "Which; as GET /v1/dead_letters names them.",
         ),
+        TOPIC,
     ),
     problems=(*BODY_PROBLEMS, "log-unavailable"),
     example={"receipts": ["0:17"]},
@@ -38,9 +40,9 @@ OPERATIONS = (
     Operation(
         "get",
         "/v1/dead_letters",
-        "Events that could not be decoded, newest first, and why.",
+        "Events, or records of items, that could not be decoded, newest first, and why.",
         DeadLetters,
-        parameters=(K,),
+        parameters=(K, TOPIC),
         problems=(*QUERY_PROBLEMS, "log-unavailable"),
     ),
     REDRIVE,
@@ -57,8 +59,10 @@ class DeadLettersResource:
 
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """List dead letters."""
-        k = read_k(request, self._bounds)
-        answer(response, await self._fates.dead_letters(k, request.context.request_id))
+        given = query_parameters(request, ("k", "topic"))
+        k = count("k", given.get("k", self._bounds.default_k), self._bounds.max_k)
+        topic = one_of("topic", given.get("topic", USER_EVENTS), TOPICS)
+        answer(response, await self._fates.dead_letters(topic, k, request.context.request_id))
 
     async def on_post_redrive(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Append dead letters to the log once more."""
@@ -70,5 +74,6 @@ class DeadLettersResource:
         wanted = body.get("receipts")
         if wanted is not None and not (isinstance(wanted, list) and 1 <= len(wanted) <= MOST_LETTERS):
             raise bad_parameter("receipts", f"receipts must list 1 to {MOST_LETTERS} receipts")
+        topic = one_of("topic", body.get("topic", USER_EVENTS), TOPICS)
         receipts = None if wanted is None else [receipt("receipts", one) for one in wanted]
-        answer(response, await self._fates.redrive(receipts, MOST_LETTERS, request.context.request_id))
+        answer(response, await self._fates.redrive(topic, receipts, MOST_LETTERS, request.context.request_id))

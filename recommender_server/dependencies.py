@@ -87,6 +87,7 @@ class Dependencies:
         self._serving_state = LastKnown(self._read_serving_state, SERVING_STATE_MAX_AGE_S, collaborators.clock)
         self._rules = LastKnown(self._read_rules, RULES_MAX_AGE_S, collaborators.clock)
         self._popular: dict[str, LastKnown[list[tuple[str, float]]]] = {}
+        self._listed: dict[str, LastKnown[frozenset[str]]] = {}
 
     # --- looking things up: one call as it is asked, shared with nobody -----------------------------------------------
 
@@ -166,6 +167,15 @@ class Dependencies:
         except StoreUnavailable as error:
             raise DependencyUnavailable("items", str(error)) from error
 
+    async def listed(self, name: str, deadline: Deadline) -> frozenset[str]:
+        """Return what stands in a popular list, at most a second old; nothing when there is none, or nobody can say."""
+        if name not in self._listed:
+            self._listed[name] = LastKnown(lambda: self._read_listed(name), POPULAR_MAX_AGE_S, self._outside.clock)
+        try:
+            return (await self._listed[name].get(deadline.remaining_s())).value
+        except StoreUnavailable:
+            return frozenset()
+
     async def serving_state(self, deadline: Deadline, max_age_s: float | None = None) -> ServingState:
         """Return what the trainer published last; raises ``DependencyUnavailable`` when it never has."""
         try:
@@ -186,6 +196,10 @@ class Dependencies:
         if not entries:  # a store that was emptied must not empty what is last known too
             raise StoreUnavailable(f"there is no list {name!r} yet")
         return entries
+
+    async def _read_listed(self, name: str) -> frozenset[str]:
+        entries = await self._items.call(lambda: self._outside.items.popular(name, POPULAR_LIMIT))
+        return frozenset(item_id for item_id, _ in entries)
 
     async def _read_rules(self) -> dict[str, bytes]:
         return await self._items.call(self._outside.items.rules)

@@ -14,11 +14,12 @@ from recommender_server.event_fates import EventFate, EventFates
 from recommender_server.field_types import Id, ReceiptText
 from recommender_server.ingesting import Ingest
 from recommender_server.ndjson import LineResult, Streams, Summary, is_ndjson
-from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS
+from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS, TOPIC, TOPICS
 from recommender_server.problems import Problem
-from recommender_server.requests import Bounds, query_parameters, read_json, refuse_batch_size
+from recommender_server.requests import Bounds, one_of, query_parameters, read_json, refuse_batch_size
 from recommender_server.requests import receipt as read_receipt
 from stores.openapi import JSON, NDJSON, Operation, Parameter
+from stores.ports import USER_EVENTS
 
 
 class EventBody(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class EventBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: Annotated[list[EventBody], msgspec.Meta(min_length=1, max_length=1000)]
 
 
-RECEIPT = Parameter("receipt", ReceiptText, "As POST /v1/events answered it.", example="0:17")
+RECEIPT = Parameter("receipt", ReceiptText, "As POST /v1/events, or a change of items, answered it.", example="0:17")
 
 OPERATIONS = (
     Operation(
@@ -56,9 +57,9 @@ OPERATIONS = (
     Operation(
         "get",
         "/v1/events/{receipt}",
-        "What became of an event: accepted, learned, or dead-lettered and why.",
+        "What became of an event, or of the record of an item: accepted, learned, or dead-lettered and why.",
         EventFate,
-        parameters=(RECEIPT,),
+        parameters=(RECEIPT, TOPIC),
         problems=(*QUERY_PROBLEMS, "unknown-receipt", "log-unavailable"),
     ),
 )
@@ -91,9 +92,9 @@ class EventsResource:
 
     async def on_get_receipt(self, request: falcon.asgi.Request, response: falcon.asgi.Response, receipt: str) -> None:
         """Tell what became of an event."""
-        query_parameters(request, ())
+        topic = one_of("topic", query_parameters(request, ("topic",)).get("topic", USER_EVENTS), TOPICS)
         wanted = read_receipt("receipt", falcon.uri.decode(receipt, unquote_plus=False))
-        answer(response, await self._fates.of(wanted, request.context.request_id))
+        answer(response, await self._fates.of(topic, wanted, request.context.request_id))
 
     async def _accept(self, batch: Any, request_id: str) -> Accepted:
         if isinstance(batch, list):

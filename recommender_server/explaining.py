@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from models import ranking
+from recommender_server import reasons
 from recommender_server.answers import LeftOut, Part, Pick, Source, Why
-from recommender_server.candidates import CandidateSources, Seeking, folded_embedding, strongest_links
-from recommender_server.catalogue_view import Scored
+from recommender_server.candidates import CandidateSources, Seeking, folded_embedding
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
+from recommender_server.reasons import Reasons
 from recommender_server.rules import PINNED_REASON
 from stores.ports import POPULAR, Query, ServingState
 
@@ -29,22 +30,21 @@ LOOKED_AT = 100
 # Why items do not come, and which; the first that applies counts.
 Refusals = Sequence[tuple[Why, Collection[str]]]
 
-POPULARITY_REASON = "popular now"
-TASTE_REASON = "fits your taste"
-
 
 class Explainer:
     """Takes lists apart; asked only when a request says ``explain``."""
 
-    def __init__(self, dependencies: Dependencies, sources: CandidateSources) -> None:
+    def __init__(self, dependencies: Dependencies, sources: CandidateSources, reasons: Reasons) -> None:
         self._dependencies = dependencies
         self._sources = sources
+        self._reasons = reasons
 
     async def take_apart(
         self, picks: Sequence[Pick], seeking: Seeking, state: ServingState | None, page_item_id: str | None
     ) -> list[Pick]:
         """Return the picks with their parts, each score being their sum; as they were where nobody can tell."""
         explained: list[Pick] = []
+        this_week = await self._reasons.this_week(seeking, state)
         for source, group in itertools.groupby(picks, lambda pick: pick.source):
             of_source = list(group)
             try:
@@ -56,7 +56,9 @@ class Explainer:
             for pick in of_source:
                 own = parts[pick.item_id]
                 own_reason = source == "personal" and pick.reason != PINNED_REASON
-                reason = reason_of(own, seeking.catalogue.name) if own_reason else pick.reason
+                reason = pick.reason
+                if own_reason:
+                    reason = reasons.of_parts(pick.item_id, own, seeking.catalogue.name, this_week)
                 own += [Part("boost", pick.boost)] if pick.boost else []
                 score = math.fsum(part.value for part in own)
                 explained.append(pick._replace(score=score, reason=reason, parts=own))
@@ -143,38 +145,6 @@ class Explainer:
             if why is not None:
                 found.append(LeftOut(item_id, seeking.catalogue.name(item_id), score, why))
         return found
-
-
-def reasons_in_short(source: Source, found: Sequence[Scored], page_item_id: str | None, seeking: Seeking) -> list[str]:
-    """Say in a few words why each item is on the list, by what is at hand."""
-    if source == "similar" and page_item_id is not None:
-        return [f"similar to {seeking.catalogue.name(page_item_id)}"] * len(found)
-    if source in ("popular", "last_known_popular") or not seeking.recent:
-        return [POPULARITY_REASON] * len(found)
-    strongest = strongest_links({item_id for item_id, _ in found}, seeking.recent, seeking.edges or {})
-    return [
-        f"because you liked {seeking.catalogue.name(strongest[item_id])}"
-        if item_id in strongest
-        else "fits what you liked lately"
-        for item_id, _ in found
-    ]
-
-
-def reason_of(parts: Sequence[Part], name: Callable[[str], str]) -> str:
-    """Say in a few words what counted most: one liked item, the learned taste, or popularity."""
-    liked: dict[str, float] = {}
-    taste = popularity = 0.0
-    for part in parts:
-        if part.item_id is not None:
-            liked[part.item_id] = liked.get(part.item_id, 0.0) + part.value
-        elif part.of == "embedding":
-            taste += part.value
-        else:
-            popularity += part.value
-    item_id, most = max(liked.items(), key=lambda pair: pair[1], default=("", 0.0))
-    if item_id and most >= max(taste, popularity):
-        return f"because you liked {name(item_id)}"
-    return TASTE_REASON if taste >= popularity else POPULARITY_REASON
 
 
 def _transition_parts(item_id: str, seeking: Seeking, weights: Sequence[float]) -> list[Part]:

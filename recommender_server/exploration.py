@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from recommender_server import reasons
 from recommender_server.answers import Pick
 from recommender_server.candidates import CandidateSources, Seeking
-from recommender_server.catalogue_view import CatalogueView
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from stores.ports import NEW, NEW_POSITIVES, ServingState
@@ -62,13 +62,13 @@ class Exploration:
         best = await self._best(least, places, seeking, state)
         for item, _ in best:
             self._shown[item] = self._shown.get(item, 0) + 1
-        new = [Pick(item, score, f"{_new(item, seeking)}: {FIRST_CLICKS}", "new") for item, score in best]
+        new = [Pick(item, score, f"{reasons.new(item, seeking)}: {FIRST_CLICKS}", "new") for item, score in best]
         return [*picks[: len(picks) - len(new)], *new]
 
     def reasons(self, picks: Sequence[Pick], seeking: Seeking) -> list[Pick]:
         """Return the picks, those that are on a personal list before anyone has had them saying so."""
         return [
-            pick._replace(reason=_new(pick.item_id, seeking))
+            pick._replace(reason=reasons.new(pick.item_id, seeking))
             if pick.source == "personal" and pick.item_id in self._never_had
             else pick
             for pick in picks
@@ -99,19 +99,3 @@ class Exploration:
             from_unknown = self._chance.random() * (len(ranked) + len(unknown)) < len(unknown)
             best.append(unknown.pop(self._chance.randrange(len(unknown))) if from_unknown else ranked.pop(0))
         return best
-
-
-def _new(item_id: str, seeking: Seeking) -> str:
-    like = alike(item_id, seeking.recent, seeking.catalogue)
-    return "new" if like is None else f"new, like {seeking.catalogue.name(like)}"
-
-
-def alike(item_id: str, recent: Sequence[str], catalogue: CatalogueView) -> str | None:
-    """Return the newest of the recent items that shares a category with this one, as far as both have been read."""
-    categories = _categories(item_id, catalogue)
-    return next((one for one in recent if categories & _categories(one, catalogue)), None)
-
-
-def _categories(item_id: str, catalogue: CatalogueView) -> set[str]:
-    item = catalogue.get(item_id)
-    return set((item.category or "").split("|")) - {""} if item is not None else set()

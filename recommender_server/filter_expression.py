@@ -63,10 +63,14 @@ class BadFilter(ValueError):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """A filter that was read. ``categories``: when not ``None``, only items of these categories can pass."""
+    """A filter that was read. ``categories``: when not ``None``, only items of these categories can pass.
+
+    ``text``: the whole expression; filters of one text let the same pass.
+    """
 
     accepts: Accepts
     categories: frozenset[str] | None = None
+    text: str = ""
 
 
 def parse(text: str) -> Filter:
@@ -77,12 +81,13 @@ def parse(text: str) -> Filter:
     read = parser.disjunction(0)
     if parser.kind:
         raise parser.expected("and, or, or the end")
-    return read
+    return msgspec.structs.replace(read, text=text)
 
 
 def of_category(category: str) -> Filter:
     """Return the filter that lets one category pass."""
-    return Filter(lambda item: item.category == category, frozenset([category]))
+    wanted = category.replace("\\", r"\\").replace("'", r"\'")
+    return Filter(lambda item: item.category == category, frozenset([category]), f"category = '{wanted}'")
 
 
 def both(one: Filter, other: Filter) -> Filter:
@@ -91,7 +96,7 @@ def both(one: Filter, other: Filter) -> Filter:
     categories = other.categories if one.categories is None else one.categories
     if one.categories is not None and other.categories is not None:
         categories = one.categories & other.categories
-    return Filter(lambda item: first(item) and second(item), categories)
+    return Filter(lambda item: first(item) and second(item), categories, f"({one.text}) and ({other.text})")
 
 
 def either(one: Filter, other: Filter) -> Filter:

@@ -26,7 +26,7 @@ class Histories:
 
     def __init__(self, dependencies: Dependencies, clock: Clock, deadline_s: float) -> None:
         self._dependencies = dependencies
-        self._sources = CandidateSources(dependencies)
+        self._sources = CandidateSources(dependencies, clock)
         self._clock = clock
         self._deadline_s = deadline_s
 

@@ -19,6 +19,7 @@ from recommender_server.field_types import (
 from recommender_server.recommendation_request import MAX_CATEGORY
 from recommender_server.rules import MAX_RULES_AT_ONCE, Rule
 from stores.openapi import Parameter
+from stores.ports import ITEMS, USER_EVENTS
 
 USER_ID = Parameter("user_id", Id, "A user.", example="ada")
 ITEM_ID = Parameter("item_id", Id, "An item.", example="casablanca")
@@ -30,6 +31,9 @@ LEVEL = Parameter(
     Literal["history", "learned"],
     "What ``after`` waits for: the event in the user's history, or the event learned by the model.",
     default="history",
+)
+TOPIC = Parameter(
+    "topic", Literal["user_events", "items"], "Whether receipts are those of events or of items.", default=USER_EVENTS
 )
 _FAVOURITES = "Favourites or a cart, oldest first. They count as liked and never come back."
 _EXCLUDE = "Items that must not come."
@@ -93,6 +97,9 @@ MEMBERS = (
     ),
 )
 RECOMMENDATION_PROBLEMS = ("bad-filter", "bad-cursor", "bad-rule", "starting")
+
+# The topics whose records may become dead letters.
+TOPICS = (USER_EVENTS, ITEMS)
 
 # What can go wrong with any query, and with any JSON body.
 QUERY_PROBLEMS = ("bad-parameter", "unknown-parameter", "too-many-requests-at-once")

@@ -10,8 +10,9 @@ from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.current_state import CurrentState
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.explaining import Explainer, reasons_in_short
+from recommender_server.explaining import Explainer
 from recommender_server.problems import starting
+from recommender_server.reasons import Reasons
 from recommender_server.recommendation_request import RecommendationRequest, recent_items
 from stores.ports import Clock
 
@@ -21,8 +22,9 @@ class GivenRanker:
 
     def __init__(self, dependencies: Dependencies, current: CurrentState, clock: Clock, deadline_s: float) -> None:
         self._dependencies = dependencies
-        self._sources = CandidateSources(dependencies)
-        self._explainer = Explainer(dependencies, self._sources)
+        self._sources = CandidateSources(dependencies, clock)
+        self._reasons = Reasons(dependencies, clock)
+        self._explainer = Explainer(dependencies, self._sources, self._reasons)
         self._current = current
         self._clock = clock
         self._deadline_s = deadline_s
@@ -50,7 +52,7 @@ class GivenRanker:
         if found is None:
             source, found = "neighbours", await self._by_transitions(seeking, candidates)
         await catalogue.read([*candidates, *recent[:20]])
-        reasons = reasons_in_short(source, found, None, seeking)
+        reasons = await self._reasons.in_short(source, found, None, seeking, state)
         picks = [Pick(*scored, reason, source) for scored, reason in zip(found, reasons, strict=True)]
         if request.explain != "none":
             picks = await self._explainer.take_apart(picks, seeking, state, None)

@@ -16,9 +16,10 @@ from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.current_state import CurrentState
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
-from recommender_server.explaining import Explainer, Refusals, reasons_in_short
+from recommender_server.explaining import Explainer, Refusals
 from recommender_server.exploration import Exploration
 from recommender_server.problems import starting
+from recommender_server.reasons import Reasons
 from recommender_server.recommendation_request import RecommendationRequest, given_items, recent_items
 from recommender_server.user_view import UserView
 from stores.ports import Clock, Metrics, ServingState
@@ -39,10 +40,11 @@ class Recommender:
         chance: random.Random,
     ) -> None:
         self._dependencies = dependencies
-        self._sources = CandidateSources(dependencies)
+        self._sources = CandidateSources(dependencies, clock)
         self._arranger = Arranger(dependencies)
         self._exploration = Exploration(dependencies, self._sources, exploration_share, chance)
-        self._explainer = Explainer(dependencies, self._sources)
+        self._reasons = Reasons(dependencies, clock)
+        self._explainer = Explainer(dependencies, self._sources, self._reasons)
         self._current = current
         self._clock = clock
         self._metrics = metrics
@@ -56,8 +58,7 @@ class Recommender:
         state = await self._current.published(deadline)
         view, stale = await self._current.user(request, missing)
         asked = await self._arranger.rules(request, deadline, missing) if request.rules else ()
-        accepts = request.filter.accepts if request.filter else None
-        catalogue = CatalogueView(self._dependencies, deadline, missing, accepts)
+        catalogue = CatalogueView(self._dependencies, deadline, missing, request.filter)
         blocked = _blocked(request, view)
         length = self._arranger.length(request)
         seeking = Seeking(length, recent_items(request, view), view.embedding, blocked, catalogue, deadline, missing)
@@ -69,6 +70,7 @@ class Recommender:
             steps = ["similar", "neighbours", "popular", "personal"]
         else:
             steps = ["popular", "personal"]
+        steps.append("new")
         source, picks = await self._fill(steps, seeking, request.item_id, state)
         if length > request.k:
             picks = await self._arranger.arrange(picks, request, asked, seeking)
@@ -135,14 +137,15 @@ class Recommender:
                 seeking.edges = rest.edges
             if name == "last_known_popular":
                 seeking.missing.add("items")
-            first_answered = first_answered or name
+            if step != "new":  # that names an answer only by what it gives
+                first_answered = first_answered or name
             if found:
                 source = source or name
-                reasons = reasons_in_short(name, found, item_id, seeking)
+                reasons = await self._reasons.in_short(name, found, item_id, seeking, state)
                 picks += [Pick(*scored, reason, name) for scored, reason in zip(found, reasons, strict=True)]
             if len(picks) >= seeking.k:
                 break
-        answered = source or first_answered or (steps[-1] if state is not None else None)
+        answered = source or first_answered or ("popular" if state is not None else None)
         if answered is None or (not picks and state is None):
             raise starting("nothing has been learned or published yet; try again in a moment")
         return answered, picks
@@ -158,6 +161,10 @@ class Recommender:
             return await self._sources.neighbours(seeking, state), step
         if step == "similar":
             return (await self._sources.similar(seeking, item_id), step) if item_id is not None else ([], step)
+        if step == "new":
+            if state is None:
+                raise DependencyUnavailable("trainer", "has published nothing yet")
+            return await self._sources.unheard(seeking), step
         found, confirmed = await self._sources.popular(seeking)
         return found, "popular" if confirmed else "last_known_popular"
 

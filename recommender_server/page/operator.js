@@ -63,20 +63,28 @@ async function outcomes() {
 }
 
 async function letters() {
+  const rows = [];
   try {
-    const { letters: found } = await ask(query("/v1/dead_letters", { k: 5 }));
-    const again = element("button", { onclick: redrive }, "Append all to the log again");
-    const rows = found.map((letter) => row(letter.reason, letter.message));
+    for (const topic of ["user_events", "items"]) {
+      const { letters: found } = await ask(query("/v1/dead_letters", { k: 5, topic }));
+      if (!found.length) continue;
+      const name = topic === "items" ? "records of items" : "events";
+      const again = element("button", { onclick: () => redrive(topic) }, `Append all ${name} to the log again`);
+      rows.push(
+        element("table", {}, element("tbody", {}, ...found.map((letter) =>
+          row(`${topic} ${letter.receipt}: ${letter.reason}`, `${letter.detail} ${letter.value.slice(0, 200)}`)))),
+        again);
+    }
     if (at("letters").contains(document.activeElement)) return;
-    at("letters").replaceChildren(...(rows.length ? [element("table", {}, element("tbody", {}, ...rows)), again] : [element("p", { class: "quiet" }, "none")]));
+    at("letters").replaceChildren(...(rows.length ? rows : [element("p", { class: "quiet" }, "none")]));
   } catch (error) {
     at("letters").replaceChildren(element("p", { class: "quiet" }, error.message));
   }
 }
 
-async function redrive() {
+async function redrive(topic) {
   try {
-    const done = await post("/v1/dead_letters/redrive", {});
+    const done = await post("/v1/dead_letters/redrive", { topic });
     at("state").textContent = `${Object.keys(done.receipts).length} dead letters appended again`;
   } catch (error) {
     at("state").textContent = error.message;

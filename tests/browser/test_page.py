@@ -15,6 +15,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from demo.world import EVENTS_FILE, WorldSize, write_world
+from stores.ports import ITEMS, USER_EVENTS, Entry
+from stores.sqlite_event_log import SqliteEventLog
 from tests.conftest import NO_BROWSER
 from tests.system.real_loop import RealLoop
 
@@ -173,3 +175,21 @@ def _keep(page: Page, request: pytest.FixtureRequest, name: str) -> None:
     folder = request.config.getoption("--screenshots")
     if folder:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_dead_letters_are_shown_and_driven_again(browser: Browser, loop: RealLoop) -> None:
+    log = SqliteEventLog(loop.folder / "events.db", timeout_s=10.0)
+    for topic in (USER_EVENTS, ITEMS):
+        log.append(topic, [Entry("x", b'{"a bad": "record"}')])
+    log.close()
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    page = context.new_page()
+    page.goto(f"{loop.recommender_url}/#operator")
+    page.get_by_role("tab", name="Operator").click()
+    expect(page.locator("#letters table")).to_have_count(2, timeout=SOON_MS)
+    expect(page.locator("#letters")).to_contain_text("bad_item")
+    expect(page.locator("#letters")).to_contain_text('{"a bad": "record"}')
+    assert "undefined" not in page.locator("#letters").inner_text()
+    page.get_by_role("button", name="Append all records of items").click()
+    expect(page.locator("#state")).to_contain_text("1 dead letters appended again", timeout=SOON_MS)
+    context.close()

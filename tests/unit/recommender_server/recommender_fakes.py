@@ -131,15 +131,16 @@ class MemoryEventLog(Weather):
 
     async def dead_letter(self, topic: str, receipt: Receipt) -> DeadLetter | None:
         await self.pass_through("dead_letter")
-        return next((x for x in self.letters if (x.partition, x.offset) == (receipt.partition, receipt.offset)), None)
+        place = (topic, receipt.partition, receipt.offset)
+        return next((x for x in self.letters if (x.topic, x.partition, x.offset) == place), None)
 
     async def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
         await self.pass_through("dead_letters")
-        return self.letters[::-1][:limit]
+        return [x for x in self.letters[::-1] if x.topic == topic][:limit]
 
     async def drop_dead_letters(self, topic: str, receipts: Sequence[Receipt]) -> None:
         await self.pass_through("drop_dead_letters")
-        self.letters = [x for x in self.letters if Receipt(x.partition, x.offset) not in receipts]
+        self.letters = [x for x in self.letters if x.topic != topic or Receipt(x.partition, x.offset) not in receipts]
 
     def decoded(self, topic: str) -> list[Any]:
         return [msgspec.json.decode(entry.value) for entry in self.topics.get(topic, [])]

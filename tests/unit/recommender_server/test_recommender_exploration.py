@@ -59,7 +59,9 @@ async def test_without_a_share_without_new_items_and_for_short_lists_there_is_no
     assert not any(new_in(await lists(with_new_items(), 20, share=0.0)))
     assert not any(new_in(await lists(World(), 20, share=1.0)))
     short = await lists(with_new_items([]), 20, query="user_id=nobody&k=100", share=1.0)
-    assert all(0 < len(items) < 100 for items in short) and not any(new_in(short))
+    # They come after all others there are, the newest first, and take nobody's place.
+    assert all(len(items) == 46 and new == NEW_IDS[::-1] for items, new in zip(short, new_in(short), strict=True))
+    assert all(item["reason"] == "new" for item in short[0][-6:])
 
 
 @in_loop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from recommender_server.degradation import DependencyUnavailable
 from recommender_server.live_report import LiveReport
 from recommender_server.outcomes import hit_rate
 from recommender_server.problems import Problem
-from stores.ports import USER_EVENTS, DeadLetter
+from stores.ports import ITEMS, USER_EVENTS, DeadLetter
 
 LIKE = {"user_id": "u1", "item_id": "i001", "type": "like"}
 NDJSON = {"Content-Type": "application/x-ndjson; charset=utf-8"}
@@ -80,6 +81,34 @@ async def test_dead_letters_are_listed_and_driven_again_once():
 
 
 @in_loop
+async def test_records_of_items_have_their_fates_and_dead_letters_too():
+    world = World()
+    value = b'{"item_id": "a", "price": "cheap"}'
+    world.log.letters = [
+        DeadLetter(USER_EVENTS, 0, 1, "bad", "why", b"{}"),
+        DeadLetter(ITEMS, 0, 1, "bad_item", "price must be a number", value),
+    ]
+    _report(world, items_read={"0": 2})
+    async with serving(world) as client:
+        items = {"topic": "items"}
+        put = [(await client.simulate_put(f"/v1/items/{x}", json={})).json["receipt"] for x in "abc"]
+        fates = [(await client.simulate_get(f"/v1/events/{receipt}", params=items)).json for receipt in put]
+        assert [fate["state"] for fate in fates] == ["learned", "dead_lettered", "accepted"]
+        assert fates[1]["detail"] == "price must be a number"
+        assert (await client.simulate_get("/v1/events/0:0")).status_code == 404
+        assert (await client.simulate_get("/v1/events/0:9", params=items)).status_code == 404
+        listed = (await client.simulate_get("/v1/dead_letters", params=items)).json["letters"]
+        assert [(letter["receipt"], letter["reason"]) for letter in listed] == [("0:1", "bad_item")]
+        driven = (await client.simulate_post("/v1/dead_letters/redrive", json=items | {"receipts": ["0:1"]})).json
+        assert driven["receipts"] == {"0:1": "0:3"}
+        assert (await client.simulate_get("/v1/dead_letters", params=items)).json["letters"] == []
+        assert len((await client.simulate_get("/v1/dead_letters")).json["letters"]) == 1
+        for method, path in (("GET", "/v1/dead_letters?topic=x"), ("GET", "/v1/events/0:0?topic=x")):
+            assert (await client.simulate_request(method, path)).status_code == 400
+    assert (world.log.topics[ITEMS][3].key, world.log.topics[ITEMS][3].value) == ("a", value)
+
+
+@in_loop
 async def test_outcomes_are_told_with_their_intervals():
     world = World()
     counts = {"by_source": {"popular": [10, 1], "personal": [40, 8]}, "by_position": [[50, 9], [50, 0]]}
@@ -111,6 +140,7 @@ async def test_charts_by_window_and_category():
         "popular:week": [("i007", 1.0)],
     }
     await _hide(world, "i003")
+    _report(world, newest_event_s=time.time())
     async with serving(world) as client:
         day = (await client.simulate_get("/v1/popular", params={"window": "day"})).json
         assert [(item["item_id"], item["score"], item["reason"]) for item in day["items"]] == [

@@ -3,17 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
+import time
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from recommender_fakes import World, ids, in_loop, serving
+from recommender_fakes import DIMENSION, ExactIndex, MemoryItems, World, ids, in_loop, serving
 
 from models.items import Item
 from recommender_server import cursor
+from recommender_server.settings import RecommenderSettings
 from stores import ports
+
+
+class LargeIndex(ExactIndex):
+    """As the other one, with what a search looks at found by number and not by looking at every id."""
+
+    def _search(self, query):
+        vector = query.vector.copy()
+        for item_id, weight in zip(query.recent, query.recent_weights, strict=True):
+            vector[:DIMENSION] += np.float32(weight) * self.contexts[int(item_id[1:])]
+        scores = self.columns @ vector
+
+        def rows(item_ids):
+            return np.array([int(item_id[1:]) for item_id in item_ids if item_id[1:].isdigit()], np.int64)
+
+        allowed = np.arange(len(self.ids)) if query.within is None else rows(query.within)
+        refused = np.zeros(len(self.ids), np.bool_)
+        refused[rows(query.exclude)] = True
+        allowed = allowed[~refused[allowed]]
+        best = allowed[np.argpartition(-scores[allowed], query.k)[: query.k]] if query.k < len(allowed) else allowed
+        best = best[np.argsort(-scores[best], kind="stable")]
+        also = rows(query.also)
+        return ports.Candidates([self.ids[x] for x in best], scores[best], [self.ids[x] for x in also], scores[also])
+
+
+class NumberedItems(MemoryItems):
+    """As the other one, with pages cut from lists that are made once for every change."""
+
+    def __init__(self):
+        super().__init__()
+        self._made = (-1, {})
+
+    def _of(self, category):
+        if self._made[0] != len(self.records):
+            everything = self._numbered()
+            by_category = {None: everything}
+            for numbered in everything:
+                by_category.setdefault(numbered.item.category, []).append(numbered)
+            self._made = (len(self.records), by_category)
+        return self._made[1].get(category, [])
+
+    async def newest(self, limit, *, category=None, before=None):
+        await self.pass_through("newest")
+        known = self._of(category)
+        end = len(known) if before is None else bisect.bisect_left(known, before, key=lambda x: x.number)
+        return known[max(0, end - limit) : end][::-1]
+
+    async def scan(self, after, limit):
+        await self.pass_through("scan")
+        known = self._of(None)
+        start = bisect.bisect_right(known, after, key=lambda x: x.number)
+        return known[start : start + limit]
 
 
 def _categorised(world: World) -> None:
@@ -82,6 +136,53 @@ async def test_what_the_index_cannot_give_at_once_is_paged_through(monkeypatch):
     assert ids(result) == world.best(10, document.recent[::-1], document.embedding, refused)
     assert len(ids(result)) == 6
     assert world.index.largest_k <= 40 < ports.MAX_HITS
+
+
+@in_loop
+@pytest.mark.parametrize(
+    "filter", ["category = 'rare' and price < 10", "attributes.year = 1937 and price < 10", "attributes.year < 1938"]
+)
+async def test_a_handful_among_very_many_is_found_within_the_deadline(filter):
+    world, many = World(), 100_000
+    chances = np.random.default_rng(3)
+    world.index = LargeIndex()
+    world.index.ids = [f"i{n:06d}" for n in range(many)]
+    world.index.columns = chances.normal(size=(many, DIMENSION + 3)).astype(np.float32)
+    world.index.contexts = chances.normal(size=(many, DIMENSION)).astype(np.float32)
+    # They fit worst of all.
+    wanted = chances.choice(world.index.ids, size=7, replace=False).tolist()
+    rows = [int(item_id[1:]) for item_id in wanted]
+    world.index.columns[rows, DIMENSION] = -100.0 - np.arange(7)
+    common = {"category": "common", "price": 1.0, "attributes": {"year": 1950}}
+    rare = {"category": "rare", "price": 1.0, "attributes": {"year": 1937}}
+    world.items = NumberedItems()
+    world.items.records = {x: Item(x, title=x, **(rare if x in set(wanted) else common)) for x in world.index.ids}
+    world.items.records["unheard"] = Item("unheard", title="Not in the index", **rare)
+    world.items.lists["popular"] = [(item_id, 1.0) for item_id in world.index.ids[:1000]]
+    world.items.state = World().items.state
+    document = msgspec.structs.replace(world.users.documents["u0"], seen=wanted[:2], recent=wanted[:2])
+    world.users.documents["u0"] = document
+    # Other work on the machine must not make this fail: what the default deadline allows is compared with computing.
+    async with serving(world, deadline_ms=5000.0) as client:
+        params = {"user_id": "u0", "filter": filter, "k": "10"}
+        await world.items.newest(1)
+        started_s = time.process_time()
+        first = await client.simulate_get("/v1/recommendations", params=params)
+        took_s = time.process_time() - started_s
+        # Its records are looked at as they are now, and what comes later is found too.
+        world.items.records[wanted[2]] = msgspec.structs.replace(world.items.records[wanted[2]], available=False)
+        world.items.records["later"] = Item("later", title="Later", **rare)
+        await asyncio.sleep(1.1)
+        second = await client.simulate_get("/v1/recommendations", params=params)
+        nobody = await client.simulate_get("/v1/recommendations", params={"filter": filter, "k": "4"})
+    refused = set(world.index.ids) - set(wanted[2:])
+    world.items.records[wanted[2]] = msgspec.structs.replace(world.items.records[wanted[2]], available=True)
+    assert ids(first)[:5] == world.best(5, document.recent[::-1], document.embedding, refused)
+    assert ids(first)[5:] == ["unheard"] and not first.json["degraded"]
+    assert [item["source"] for item in first.json["items"]] == [*["personal"] * 5, "new"]
+    assert set(ids(second)) == {*wanted[3:], "unheard", "later"}
+    assert len(ids(nobody)) == 4 and set(ids(nobody)) <= {*wanted, "later", "unheard"}
+    assert took_s < RecommenderSettings().deadline_ms / 1000
 
 
 @in_loop
