@@ -1,7 +1,8 @@
 """A small share of all places goes to new items, so that they get their first clicks.
 
 However well content describes an item, nobody has had it yet, and lists are full of what many have had. Of new items
-the one is taken that fits best among those that this process has shown least, so that all get their turn.
+the one is taken that fits best among those that this process has shown least, and one that was passed over often goes
+before: so that all get their turn.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from stores.ports import NEW, NEW_POSITIVES, ServingState
 
-# So many of those shown least are considered for a place.
-CONSIDERED = 40
+# So many of those shown least are considered for a place; one that was passed over so often has it.
+CONSIDERED, MOST_PASSED_OVER = 40, 20
 FIRST_CLICKS = "shown so that it gets its first clicks"
 
 
@@ -36,6 +37,8 @@ class Exploration:
         self._chance = chance
         # How often this process has shown each item of the list of new ones, which it knows by that list itself.
         self._shown: dict[str, int] = {}
+        # How often each was considered and another one taken, since it was shown last.
+        self._passed_over: dict[str, int] = {}
         self._list: Sequence[tuple[str, float]] = ()
         self._never_had: set[str] = set()
 
@@ -59,9 +62,12 @@ class Exploration:
             return picks
         turns = [self._shown.get(item, 0) for item, _ in shown]
         least = [item for (item, _), turn in zip(shown, turns, strict=True) if turn == min(turns)]
-        best = await self._best(least, places, seeking, state)
+        best = await self._best(self._waiting(least), places, seeking, state)
+        for item in least:
+            self._passed_over[item] = self._passed_over.get(item, 0) + 1
         for item, _ in best:
             self._shown[item] = self._shown.get(item, 0) + 1
+            del self._passed_over[item]
         new = [Pick(item, score, f"{reasons.new(item, seeking)}: {FIRST_CLICKS}", "new") for item, score in best]
         return [*picks[: len(picks) - len(new)], *new]
 
@@ -79,8 +85,16 @@ class Exploration:
         if listed is not self._list:
             self._list = listed
             self._never_had = {item for item, lacking in listed if lacking == NEW_POSITIVES}
-            self._shown = {item: self._shown[item] for item, _ in listed if item in self._shown}
+            for counts in (self._shown, self._passed_over):
+                for item in counts.keys() - {item for item, _ in listed}:
+                    del counts[item]
         return sorted(listed, key=lambda entry: self._shown.get(entry[0], 0))
+
+    def _waiting(self, items: list[str]) -> list[str]:
+        """Return those that were passed over too often, all of them where none was."""
+        longest = max(self._passed_over.get(item, 0) for item in items)
+        waiting = [item for item in items if self._passed_over.get(item, 0) == longest]
+        return waiting if longest >= MOST_PASSED_OVER else items
 
     async def _best(
         self, items: list[str], places: int, seeking: Seeking, state: ServingState | None

@@ -219,13 +219,14 @@ class IndexPublication:
     def _everything_predicted(self) -> Iterator[tuple[list[int], list[str]]]:
         """Yield rows, and items without one, that a new map says something else of; some at a time, as time allows."""
         learner, catalogue = self._learner, self._content.catalogue
+        # Those first that nobody could find so far: until there is a map, nothing is known of an item without a row.
+        item_ids = catalogue.item_ids()[::-1]
+        for start in range(0, len(item_ids), MOST_ROWS):
+            yield [], [one for one in item_ids[start : start + MOST_ROWS] if learner.items.row(one) is None]
         for start in range(0, self._size, MOST_ROWS):
             counts = learner.popularity.counts(len(learner.items))[start : start + MOST_ROWS]
             young = start + np.flatnonzero(counts < MOST_BLENDED)
             yield [row for row in young.tolist() if learner.items.id(row) in catalogue], []
-        item_ids = catalogue.item_ids()
-        for start in range(0, len(item_ids), MOST_ROWS):
-            yield [], [one for one in item_ids[start : start + MOST_ROWS] if learner.items.row(one) is None]
 
     def _due_background(self, now_s: float, idle: bool) -> tuple[list[int], list[str]]:
         waiting = self._outbox.background
@@ -233,7 +234,11 @@ class IndexPublication:
             try:
                 rows, item_ids = next(self._sweep)
                 waiting.update(dict.fromkeys(rows))
-                self._later.update(dict.fromkeys(item_ids))
+                held = [one for one in item_ids if self._order.holds(one)]
+                self._later.update(dict.fromkeys(held))
+                # What nobody could find so far goes out as news does.
+                found = set(self._shown_by_content(item_ids)).difference(held)
+                self._content.changed.update((one, None) for one in item_ids if one in found)
             except StopIteration:
                 self._sweep = None
         # A message of wide rows must not grow beyond what the index takes in one.

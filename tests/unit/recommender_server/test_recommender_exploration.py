@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.items import Item
+from recommender_server import dependencies
 from stores.ports import NEW
 from tests.unit.recommender_server.recommender_fakes import DIMENSION, World, in_loop, serving
 
@@ -52,6 +53,33 @@ async def test_a_share_of_places_goes_to_new_items_in_last_place_and_in_turn():
     reasons = {items[-1]["reason"] for items in with_one}
     newest = world.users.documents["u1"].recent[-1]
     assert reasons == {f"new, like Title {newest}: shown so that it gets its first clicks"}
+
+
+@in_loop
+async def test_an_item_that_fits_badly_is_not_passed_over_for_ever(monkeypatch):
+    monkeypatch.setattr("recommender_server.exploration.MOST_PASSED_OVER", 3)
+    monkeypatch.setattr(dependencies, "POPULAR_MAX_AGE_S", 0.0)
+    world = with_new_items()
+    ids = list(NEW_IDS)
+
+    def renew(number):
+        """One more new item, which fits better than all others before it."""
+        ids.insert(0, f"better{number}")
+        world.index.ids = [*world.index.ids, ids[0]]
+        row = np.zeros((1, DIMENSION + 3), np.float32)
+        row[0, DIMENSION] = -9.0 + number
+        world.index.columns = np.vstack([world.index.columns, row])
+        world.index.contexts = np.vstack([world.index.contexts, np.zeros((1, DIMENSION), np.float32)])
+        world.items.records[ids[0]] = Item(ids[0], title=ids[0], category="c")
+        world.items.lists[NEW] = [(item_id, 10.0) for item_id in ids]
+
+    shown = []
+    async with serving(world, exploration_share=1 / 5, chance=random.Random(1)) as client:
+        for number in range(20):
+            renew(number)
+            answer = await client.simulate_get("/v1/recommendations?user_id=u1&k=5")
+            shown.append(answer.json["items"][-1]["item_id"])
+    assert set(NEW_IDS) <= set(shown)
 
 
 @in_loop

@@ -122,6 +122,18 @@ def test_an_item_without_events_is_found_by_its_content_and_nothing_else_is(worl
     world.check("new", "later")
 
 
+def test_with_the_first_map_what_nobody_could_find_goes_out_before_all_that_changed_a_little(world, monkeypatch):
+    monkeypatch.setattr("stores.index_publication.MOST_ROWS", 10)
+    world.publish()
+    world.renew_map()
+    for _ in range(2):  # the map is noticed, and what it says of items without a row goes out with the next flush
+        world.clock.moment_s += 0.03
+        world.seq = world.publication.publish(world.seq + 1, slow=False, idle=False)
+    assert world.held("new") is not None and world.held("bare") is None and not world.publication.exact
+    world.publish()
+    world.check("new")
+
+
 def test_its_first_positive_changes_its_vector_and_not_its_place(world):
     world.renew_map()
     world.publish()
