@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models import ranking
 from models.learner import Learner
+from models.scoring_kernel import model_features, rank_among, transition_features
 
 
 def candidates(learner: Learner, user: int | None) -> NDArray[np.bool_]:
@@ -19,13 +20,14 @@ def candidates(learner: Learner, user: int | None) -> NDArray[np.bool_]:
     allowed = np.ones(len(learner.items), dtype=bool)
     if user is not None:
         allowed[learner.seen(user)] = False
-        allowed[learner.hidden(user)] = False
+        if hidden := learner.hidden(user):
+            allowed[hidden] = False
     return allowed
 
 
 def rank_of(item: int, scores: NDArray[Any], allowed: NDArray[np.bool_]) -> int:
     """Return the rank of an allowed item among the allowed ones, 1 the best; ties lose."""
-    return int(np.count_nonzero((scores >= scores[item]) & allowed))
+    return rank_among(scores, allowed, item)
 
 
 def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32]:
@@ -33,29 +35,22 @@ def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32
     settings, size = learner.settings, len(learner.items)
     features = np.zeros((len(ranking.FEATURES), size), dtype=np.float32)
     features[ranking.CONTEXT] = learner.biases()
-    features[[ranking.POPULARITY_FAST, ranking.POPULARITY_SLOW]] = learner.popularity_columns().T
+    learner.popularity.columns_into(features[ranking.POPULARITY_FAST : ranking.POPULARITY_SLOW + 1])
     if user is None:
         return features
     recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
-    in_context = recent[: settings.context_length]
-    if len(in_context):
-        decays = np.array(ranking.context_weights(len(in_context), settings.context_decay), dtype=np.float32)
-        context = (decays[:, None] * learner.contexts(in_context)).sum(axis=0)
-        features[ranking.CONTEXT] += learner.products(context)
-    features[ranking.EMBEDDING] = learner.products(learner.user_embedding(user))
-    t_all, t_last = learner.transitions.features(recent, size)
-    # Only neighbours of recent items have transitions above zero: few logarithms are needed.
-    neighbours = np.flatnonzero(t_all)
-    features[ranking.TRANSITIONS, neighbours] = ranking.transition_feature(t_all[neighbours])
-    features[ranking.TRANSITIONS_LAST, neighbours] = ranking.transition_feature(t_last[neighbours])
+    model_features(
+        learner.user_table.weights[user],
+        recent[: settings.context_length],
+        settings.context_decay,
+        learner.head,
+        learner.context_table.weights,
+        learner.item_table.weights,
+        features[ranking.CONTEXT],
+        features[ranking.EMBEDDING],
+    )
+    of_all, of_last = features[ranking.TRANSITIONS], features[ranking.TRANSITIONS_LAST]
+    learner.transitions.add_weights(recent[: ranking.TRANSITION_LENGTH], of_all, of_last)
+    transition_features(of_all, ranking.TRANSITION_SCALE)
+    transition_features(of_last, ranking.TRANSITION_SCALE)
     return features
-
-
-def best_rows(scores: NDArray[np.float32], allowed: NDArray[np.bool_], count: int) -> NDArray[np.intp]:
-    """Return the positions of the best allowed scores, best first; equal ones in order of position."""
-    rows = np.flatnonzero(allowed)
-    values = scores[rows]
-    if len(rows) > count:
-        threshold = np.partition(values, len(rows) - count)[len(rows) - count]
-        rows, values = rows[values >= threshold], values[values >= threshold]
-    return rows[np.argsort(-values, kind="stable")][:count]

@@ -61,11 +61,15 @@ class Popularity:
         It is the log of the item's share of all decayed positives, plus a floor of one item's equal share: an item that
         nobody touches ends at log(1 / size), not at minus infinity.
         """
-        if size == 0:
-            return np.zeros((0, 2), dtype=np.float32)
-        share = self._decayed.rows[:size] * (1.0 / (self._units * np.maximum(self._masses, 1.0)))
-        columns = share.astype(np.float32) + np.float32(1.0 / size)
-        return np.log(columns, out=columns)
+        columns = np.empty((2, size), np.float32)
+        self.columns_into(columns)
+        return columns.T.copy()
+
+    def columns_into(self, out: NDArray[np.float32]) -> None:
+        """Write what ``columns`` returns into (2, size)."""
+        if out.size:
+            _shares_into(self._decayed.rows, 1.0 / (self._units * np.maximum(self._masses, 1.0)), out)
+            np.log(out, out=out)
 
     def state(self, size: int) -> dict[str, NDArray[np.generic]]:
         """Return copies of all that is needed to go on."""
@@ -99,3 +103,12 @@ def _count(popularity: PopularityArrays, items: NDArray[np.int32], known_items: 
                 for row in range(known_items[event]):
                     popularity.decayed[row, column] /= popularity.units[column]
                 popularity.units[column] = 1.0
+
+
+@compiled
+def _shares_into(decayed: NDArray[np.float64], scales: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    size = out.shape[1]
+    floor = np.float32(1.0 / size)
+    for item in range(size):
+        out[0, item] = np.float32(decayed[item, 0] * scales[0]) + floor
+        out[1, item] = np.float32(decayed[item, 1] * scales[1]) + floor

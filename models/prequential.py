@@ -76,10 +76,11 @@ class Prequential:
 
     def learn_waiting(self) -> Positives:
         """Learn what waits, in order, and return it."""
+        if not self._waiting:
+            return _NONE
         positives = _columns(self._waiting)
         self._waiting = []
-        if len(positives.users):
-            self.learner.learn(*positives)
+        self.learner.learn(*positives)
         return positives
 
 
@@ -131,7 +132,7 @@ def _first_pass(
 
 
 def _columns(waiting: list[tuple[int, int, float, int, int]]) -> Positives:
-    users, items, strengths, seeds, known = zip(*waiting, strict=True) if waiting else ((), (), (), (), ())
+    users, items, strengths, seeds, known = zip(*waiting, strict=True)
     return Positives(
         np.array(users, np.int32),
         np.array(items, np.int32),
@@ -139,3 +140,8 @@ def _columns(waiting: list[tuple[int, int, float, int, int]]) -> Positives:
         np.array(seeds, np.uint64),
         np.array(known, np.int64),
     )
+
+
+_NONE = Positives(
+    np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.uint64), np.empty(0, np.int64)
+)

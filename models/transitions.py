@@ -16,11 +16,7 @@ from models.compiled import compiled
 from models.growable_array import GrowableArray
 from models.histories import Recent
 from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
-
-# An edge's weight is its count over n_j ** .7 times n_i ** .3: mostly "how often j led to i", and a little less for
-# items that everything leads to.
-SOURCE_EXPONENT = 0.7
-TARGET_EXPONENT = 0.3
+from models.scoring_kernel import edge_weights, transition_weights
 
 # An item follows each of the ten newest positives, an older one by less. Counts of an item's edges decay with each
 # visit of the item; the edge back from it gains half of the edge to it.
@@ -51,10 +47,12 @@ class Transitions:
         self._weights = GrowableArray(capacity, (edges,), np.float32)
         self._degrees = GrowableArray(capacity, (), np.int32)
         self._visits = GrowableArray(capacity, (), np.float64)
+        # Of each item: visits ** TARGET_EXPONENT, and the visits it was computed from.
+        self._powers = GrowableArray(capacity, (2,), np.float64)
 
     def grow(self, capacity: int) -> None:
         """Raise the capacity. Safe to repeat."""
-        for array in (self._neighbours, self._weights, self._degrees, self._visits):
+        for array in (self._neighbours, self._weights, self._degrees, self._visits, self._powers):
             array.grow(capacity)
 
     def remember(self, items: NDArray[np.int32], recent: Recent) -> None:
@@ -62,31 +60,18 @@ class Transitions:
         memory = TransitionArrays(self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows)
         _remember(memory, items, recent.items, recent.counts)
 
-    def features(self, recent: NDArray[np.int32], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return (t_all, t_last), each (size,) float32, of all items, given recent items newest first."""
-        t_all = np.zeros(size, dtype=np.float32)
-        t_last = np.zeros(size, dtype=np.float32)
-        decay = 1.0
-        for position, item in enumerate(recent[:TRANSITION_LENGTH].tolist()):
-            targets, weights = self._edges(item)
-            t_all[targets] += decay * weights  # the neighbours of one item are distinct
-            if position == 0:
-                t_last[targets] = weights
-            decay *= TRANSITION_DECAY
-        return t_all, t_last
+    def add_weights(self, recent: NDArray[np.int32], t_all: NDArray[np.float32], t_last: NDArray[np.float32]) -> None:
+        """Add the weights of all edges from recent items, newest first, to (size,) each: of all, and of the newest."""
+        memory = (self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows, self._powers.rows)
+        transition_weights(recent[:TRANSITION_LENGTH], TRANSITION_DECAY, memory, t_all, t_last)
 
     def neighbours(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the neighbours of an item and the weights of the edges, strongest first."""
-        targets, weights = self._edges(item)
+        targets = self._neighbours.rows[item, : self._degrees.rows[item]]
+        weights = np.empty(len(targets), np.float32)
+        edge_weights(item, targets, self._weights.rows[item], self._visits.rows, self._powers.rows, weights)
         order = np.lexsort((targets, -weights))
         return targets[order], weights[order]
-
-    def _edges(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        degree = self._degrees.rows[item]
-        targets = self._neighbours.rows[item, :degree]
-        visits = self._visits.rows
-        norm = visits[item] ** SOURCE_EXPONENT * visits[targets] ** TARGET_EXPONENT
-        return targets, (self._weights.rows[item, :degree] / norm).astype(np.float32)
 
     def state(self, size: int) -> dict[str, NDArray[np.generic]]:
         """Return copies of all that is needed to go on; edges item after item."""
