@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
 from models.growable_array import GrowableArray, grown_capacity
 from stores.ports import WINDOWS, popular_name
 
@@ -43,6 +44,8 @@ class Windows:
         self.newest_s = 0.0
         self._categories: dict[str, str] = {}
         self._known_categories: dict[str, None] = {}
+        # Of the first rows, which of the known categories each has; made anew when a category changes.
+        self._places: list[int] = []
         self.changed = False
 
     def count(self, item: int, strength: float, time_s: float) -> None:
@@ -54,7 +57,7 @@ class Windows:
             self._landmark_s = time_s
         self.newest_s = max(self.newest_s, time_s)
         self._size = max(self._size, item + 1)
-        self._counts.rows[item] += strength * np.exp((time_s - self._landmark_s) / LENGTHS_S)
+        _add(self._counts.rows[item], strength, time_s - self._landmark_s)
         self.changed = True
 
     def put_category(self, item_id: str, category: str | None) -> None:
@@ -67,6 +70,7 @@ class Windows:
             self._categories[item_id] = category
             if len(self._known_categories) < MOST_CATEGORIES:
                 self._known_categories.setdefault(category)
+        self._places = []
         self.changed = True
 
     def category_of(self, item_id: str) -> str | None:
@@ -80,20 +84,28 @@ class Windows:
         next longer window lets expect, in standard deviations; only what lies above is listed.
         """
         counts = self._counts.rows[: self._size] * np.exp((self._landmark_s - self.newest_s) / LENGTHS_S)
+        places = self._places_of(ids)
         lists: Lists = {}
         for nth, window in enumerate(WINDOWS):
             expected = counts[:, nth + 1] * (LENGTHS_S[nth] / LENGTHS_S[nth + 1])
             surprise = np.where(counts[:, nth] > NOTHING, counts[:, nth] - expected, 0.0) / np.sqrt(expected + 1.0)
             for order, scores in (("popular", counts[:, nth]), ("trending", surprise)):
-                ranked = [(ids[row], float(scores[row])) for row in _best(scores)]
-                lists[popular_name(order, window)] = ranked[:LIST_LENGTH]
-                by_category: Lists = {category: [] for category in self._known_categories}
-                for item_id, score in ranked:
-                    of_category = by_category.get(self._categories.get(item_id, ""))
-                    if of_category is not None and len(of_category) < CATEGORY_LENGTH:
-                        of_category.append((item_id, score))
-                lists |= {popular_name(order, window, category): x for category, x in by_category.items()}
+                best = _best(scores)
+                lists[popular_name(order, window)] = _entries(best[:LIST_LENGTH], ids, scores)
+                # Category after category, each still best first.
+                grouped = best[np.argsort(places[best], kind="stable")]
+                starts = np.searchsorted(places[grouped], np.arange(len(self._known_categories) + 1)).tolist()
+                for category, start, end in zip(self._known_categories, starts, starts[1:], strict=False):
+                    rows = grouped[start : min(end, start + CATEGORY_LENGTH)]
+                    lists[popular_name(order, window, category)] = _entries(rows, ids, scores)
         return lists
+
+    def _places_of(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the place of every row's category among the known ones, (size,); behind them where it has none."""
+        known = {category: place for place, category in enumerate(self._known_categories)}
+        new = (self._categories.get(ids[row], "") for row in range(len(self._places), self._size))
+        self._places += [known.get(category, MOST_CATEGORIES) for category in new]
+        return np.array(self._places[: self._size], np.int64)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
@@ -112,11 +124,23 @@ class Windows:
         self._landmark_s, self.newest_s = facts["landmark_s"], facts["newest_s"]
         self._categories = dict(facts["categories"])
         self._known_categories = dict.fromkeys(facts["known_categories"])
+        self._places = []
         self.changed = True
 
 
-def _best(scores: NDArray[np.float64]) -> list[int]:
+@compiled
+def _add(counts: NDArray[np.float64], strength: float, since_landmark_s: float) -> None:
+    for window in range(len(counts)):
+        counts[window] += strength * np.exp(since_landmark_s / LENGTHS_S[window])
+
+
+def _entries(rows: NDArray[np.int64], ids: Sequence[str], scores: NDArray[np.float64]) -> list[tuple[str, float]]:
+    return [(ids[row], score) for row, score in zip(rows.tolist(), scores[rows].tolist(), strict=True)]
+
+
+def _best(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the rows with more than nothing, best first, at most ``MOST_RANKED``."""
     rows = np.flatnonzero(scores > NOTHING)
     order = np.lexsort((rows, -scores[rows]))[:MOST_RANKED]
-    return rows[order].tolist()
+    best: NDArray[np.int64] = rows[order]
+    return best

@@ -14,8 +14,10 @@ from stores.ports import POPULAR, ItemWriter
 
 # The length of the popular list.
 POPULAR_LIMIT = 1000
-# The most items whose edges are published in one message: none should take long to answer.
-EDGES_AT_ONCE = 1_024
+# The edges of so many items are published in one message, and within this time: none should take long to answer.
+EDGES_AT_ONCE, EDGES_S = 1_024, 1.0
+# Fewer are not worth a message.
+FEWEST_EDGES = 64
 # The most popular lists in one message, unless everything is made exact: a catalogue has thousands of categories.
 LISTS_AT_ONCE = 256
 
@@ -64,8 +66,8 @@ class ItemPublication:
                 self._deleted_rows ^= {row}
         self.unsettle()
 
-    def publish(self, version: int, *, settling: bool) -> None:
-        """Publish lists, and some of the edges that wait. ``settling``: make everything exact, some edges at a time.
+    def publish_lists(self, version: int, *, exact: bool) -> None:
+        """Publish lists: those with other items than were published, some of them, or all that differ at all.
 
         Safe to repeat. Raises ``StoreUnavailable``, ``StaleEpoch``.
         """
@@ -75,14 +77,26 @@ class ItemPublication:
         best = np.lexsort((np.arange(len(fast)), -fast))[:most].tolist()
         kept = [row for row in best if not self._is_deleted(row)][:POPULAR_LIMIT]
         popular = [(learner.items.id(row), float(fast[row])) for row in kept]
-        changed = self._changed_lists(exact=settling)
+        changed = self._changed_lists(exact=exact)
         self._items.put_popular({POPULAR: popular} | changed, version)
         for name in changed:
             self._lists_published.pop(name, None)
         self._lists_published |= changed
-        self._publish_edges(list(islice(self._outbox.edges, EDGES_AT_ONCE)), version)
-        if settling and not self._outbox.edges:
-            self._settle_edges(version)
+
+    def edges_due(self, since_s: float) -> int:
+        """Return of how many items the edges are to be published, ``since_s`` seconds after it was done last.
+
+        Some now and some then: all at once would hold up whatever else there is to publish.
+        """
+        most = int(EDGES_AT_ONCE * min(1.0, since_s / EDGES_S))
+        return min(most, len(self._outbox.edges)) if most >= FEWEST_EDGES else 0
+
+    def publish_edges(self, version: int, count: int) -> None:
+        """Publish the edges of so many of the items that wait. Safe to repeat.
+
+        Raises ``StoreUnavailable``, ``StaleEpoch``.
+        """
+        self._publish_edges(list(islice(self._outbox.edges, count)), version)
 
     def _changed_lists(self, *, exact: bool) -> dict[str, Entries]:
         """Return the lists to publish: those with other items, or another order, than were published; some of them.
@@ -98,8 +112,13 @@ class ItemPublication:
         others = (name for name in waited if _ids(lists[name]) != _ids(published.get(name, ())))
         return {name: lists[name] for name in islice(others, LISTS_AT_ONCE)}
 
-    def _settle_edges(self, version: int) -> None:
-        """Publish edges that changed without their item being touched: a weight also depends on its target's visits."""
+    def settle_edges(self, version: int) -> None:
+        """Publish some edges that changed without their item being touched, once none waits.
+
+        A weight also depends on its target's visits. Safe to repeat. Raises ``StoreUnavailable``, ``StaleEpoch``.
+        """
+        if self._outbox.edges:
+            return
         size = len(self._learner.items)
         stop = min(self._settle_from + EDGES_AT_ONCE, size)
         self._publish_edges(list(range(self._settle_from, stop)), version)
@@ -108,23 +127,23 @@ class ItemPublication:
 
     def _publish_edges(self, rows: list[int], version: int) -> None:
         edges, digests = {}, {}
+        item_id, user_id = self._learner.items.id, self._learner.users.id
         kept_rows = [row for row in rows if not self._is_deleted(row)]
         users = {row: found for row in kept_rows if (found := self._changed_recent_users(row)) is not None}
         for row in kept_rows:
             targets, weights = self._learner.neighbours(row)
             if not len(targets):
                 continue
-            kept = [place for place, target in enumerate(targets.tolist()) if not self._is_deleted(target)]
-            targets, weights = targets[kept], weights[kept]
+            if self._content.catalogue.deletions:
+                kept = [place for place, target in enumerate(targets.tolist()) if not self._is_deleted(target)]
+                targets, weights = targets[kept], weights[kept]
             digest = hash((targets.tobytes(), weights.tobytes()))
             if self._edges_published.get(row) != digest:
                 digests[row] = digest
-                ids = [self._learner.items.id(target) for target in targets.tolist()]
-                edges[self._learner.items.id(row)] = list(zip(ids, weights.tolist(), strict=True))
+                edges[item_id(row)] = list(zip(map(item_id, targets.tolist()), weights.tolist(), strict=True))
         if edges:
             self._items.put_neighbours(edges, version)
         if users:
-            user_id, item_id = self._learner.users.id, self._learner.items.id
             self._items.put_recent_users({item_id(x): [user_id(u) for u in of] for x, of in users.items()}, version)
         self._edges_published.update(digests)
         self._recent_users_published.update(users)
@@ -140,7 +159,8 @@ class ItemPublication:
         return [entry for entry in entries if not catalogue.is_deleted(entry[0])] if catalogue.deletions else entries
 
     def _is_deleted(self, row: int) -> bool:
-        return self._content.catalogue.is_deleted(self._learner.items.id(row))
+        catalogue = self._content.catalogue
+        return bool(catalogue.deletions) and catalogue.is_deleted(self._learner.items.id(row))
 
 
 def _ids(entries: Entries) -> list[str]:

@@ -103,7 +103,7 @@ class Publisher:
         )
         self._user_publication = UserPublication(learner, outbox, users, as_of, metrics)
         self._item_publication = ItemPublication(learner, content, outbox, items, lists)
-        self._last_slow_s = self._changed_at_s = -np.inf
+        self._last_slow_s = self._last_edges_s = self._changed_at_s = -np.inf
         self.published: dict[int, int] = {}
 
     # --- the outbox -------------------------------------------------------------------------------------------------
@@ -167,6 +167,10 @@ class Publisher:
             return False
         return self._index is None or self._index.exact
 
+    @property
+    def _version(self) -> int:
+        return version_of(self.epoch, self.seq)
+
     # --- the flush --------------------------------------------------------------------------------------------------
 
     def flush(
@@ -188,8 +192,7 @@ class Publisher:
         self.seq += 1
         settling = idle and self._item_publication.unsettled and started_s - self._changed_at_s >= SETTLE_AFTER_S
         slow = settling or started_s - self._last_slow_s >= SLOW_S
-        version = version_of(self.epoch, self.seq)
-        users_done = self._attempt("users", lambda: self._user_publication.publish(version))
+        users_done = self._attempt("users", lambda: self._user_publication.publish(self._version))
         self._failpoint("users_published")
         index_done = self._index is None or (
             self._attempt("index", lambda: self._publish_items(slow, idle, hold_index)) and self._index.stands
@@ -197,10 +200,11 @@ class Publisher:
         self._failpoint("index_published")
         if slow:
             self._last_slow_s = started_s
-            # Under the seq that the index stands at by now.
-            slow_version = version_of(self.epoch, self.seq)
-            self._attempt("items", lambda: self._item_publication.publish(slow_version, settling=settling))
+            self._attempt("items", lambda: self._publish_lists(settling))
             self._failpoint("items_published")
+        if edges := self._item_publication.edges_due(started_s - self._last_edges_s):
+            self._last_edges_s = started_s
+            self._attempt("items", lambda: self._item_publication.publish_edges(self._version, edges))
         if users_done and index_done:
             fresh = dict(offsets) != self.published
             if (fresh or slow) and self._attempt("items", lambda: self._publish_state(offsets, report())):
@@ -234,11 +238,16 @@ class Publisher:
         assert self._index is not None
         self.seq = self._index.publish(self.seq, slow=slow, idle=idle, hold=hold)
 
+    def _publish_lists(self, settling: bool) -> None:
+        self._item_publication.publish_lists(self._version, exact=settling)
+        if settling:
+            self._item_publication.settle_edges(self._version)
+
     def _publish_state(self, learned: Mapping[int, int], report: Mapping[str, Any]) -> None:
         settings = self._learner.settings
         self._items.put_serving_state(
             ServingState(
-                version=version_of(self.epoch, self.seq),
+                version=self._version,
                 dimension=settings.dimension,
                 merge_weights=[float(weight) for weight in self._learner.merge.weights],
                 context_decay=settings.context_decay,
