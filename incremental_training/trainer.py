@@ -30,6 +30,9 @@ from stores.ports import (
 )
 from stores.publication import Publisher, nothing_fails
 
+# Catching up, an event that waited in the log for t seconds is published within another tenth of t, and this: one flush
+# then stands for many, of a user with many events his document is written once.
+BACKLOG_SHARE, LONGEST_FLUSH_S = 0.1, 5.0
 # Time between flushes while only rows wait that need not go out at once, and while nothing waits at all.
 CALM_S = 0.1
 REPORT_S = 1.0
@@ -87,6 +90,8 @@ class Trainer:
             clock=clock,
             failpoint=failpoint,
         )
+        # So long the newest event learned had waited in the log; nothing once the log has nothing more.
+        self._backlog_s = 0.0
         # Of the events learned and not yet in every store.
         self._oldest_arrival_s: float | None = None
         # Of the item records read and not yet in the index.
@@ -144,8 +149,13 @@ class Trainer:
             self._clock.sleep(CALM_S)
             return []
         wait_s = max(0.0, self._flushed_at_s + self._flush_every_s() - self._clock.monotonic_s())
+        if self._backlog_s > 0:  # what is learned waits for the next events no longer than it would without a backlog
+            wait_s = min(wait_s, self._flush_interval_s)
         try:
-            return self._log.poll(self._settings.batch_events, wait_s)
+            records = self._log.poll(self._settings.batch_events, wait_s)
+            if not records:
+                self._backlog_s = 0.0
+            return records
         except PositionLost as error:
             _log.warning("the log does not hold what comes next: %s", error)
             self._check_log()
@@ -191,8 +201,10 @@ class Trainer:
         for record in records:
             self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
         self._keep_letters()
-        if events and self._oldest_arrival_s is None:
-            self._oldest_arrival_s = events[0].arrival_s
+        if events:
+            self._backlog_s = max(0.0, self._clock.now_s() - events[-1].arrival_s)
+            if self._oldest_arrival_s is None:
+                self._oldest_arrival_s = events[0].arrival_s
         forgotten = self._intake.take_forgotten_users()
         self._publisher.collect(self._intake.take_changed_users(), forgotten)
         self._snapshot_writing.note(len(events), forgot=bool(forgotten))
@@ -233,7 +245,7 @@ class Trainer:
     def _flush_every_s(self) -> float:
         """Seconds between flushes, by what waits."""
         if self._publisher.urgent:
-            return self._flush_interval_s
+            return max(self._flush_interval_s, min(BACKLOG_SHARE * self._backlog_s, LONGEST_FLUSH_S))
         # Nothing waits: the report, and a look whether the index is still there.
         return REPORT_S if self._publisher.settled else CALM_S
 

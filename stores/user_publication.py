@@ -10,7 +10,7 @@ from stores.outbox import Outbox, acknowledge
 from stores.ports import Metrics, UserDocument, UserWriter
 
 # The most documents in one message: none should take long to answer.
-USERS_AT_ONCE = 5_000
+USERS_AT_ONCE = 1_000
 
 
 class UserPublication:
