@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,16 +116,18 @@ class PrequentialEvaluator:
         choices = np.empty((len(CHOICES), len(allowed)), np.float32)
         if not score_all(merge.choices().astype(np.float32), features, allowed, choices):
             raise FloatingPointError("a score is not finite: every ranking would be meaningless")
-        shown = _best(choices[merge.choice], LIST_LENGTH)
+        hardest = _best(choices[LEARNED], CANDIDATES)
+        shown = (hardest if merge.choice == LEARNED else _best(choices[merge.choice], LIST_LENGTH))[:LIST_LENGTH]
         ranks = outcome.ranks
         if item is not None and allowed[item]:
             choice_ranks = np.empty(len(CHOICES), np.int64)
             ranks_in(choices, item, choice_ranks)
-            ranks["served"] = int(choice_ranks[merge.choice])
-            ranks |= {name: int(choice_ranks[CHOICES.index(choice)]) for name, choice in PARTS.items()}
+            ranked = dict(zip(CHOICES, choice_ranks.tolist(), strict=True))
+            ranks["served"] = ranked[CHOICES[merge.choice]]
+            for name, choice in PARTS.items():
+                ranks[name] = ranked[choice]
             ranks["gmf"] = rank_among(features[ranking.EMBEDDING] + learner.biases(), allowed, item)
             ranks["popularity"] = rank_among(learner.popularity.counts(len(allowed)), allowed, item)
-            hardest = _best(choices[LEARNED], CANDIDATES)
             position = np.flatnonzero(hardest == item)
             if len(position):
                 merge.learn(features[:, hardest].T.astype(np.float64), int(position[0]))
@@ -142,11 +145,10 @@ class PrequentialEvaluator:
         self._window_lists[slot, : len(outcome.best)] = outcome.best
         self._recommended.update(outcome.best)
         self._diversity_total += outcome.diversity
+        of_served = [1.0, *figures[0].tolist()]
         for name in segments_of(outcome.user_positives, outcome.item_positives):
-            segment = self._segments.setdefault(name, [0.0] * (1 + len(METRICS)))
-            segment[0] += 1
-            for position, value in enumerate(figures[0].tolist(), start=1):
-                segment[position] += value
+            sums = self._segments.get(name, (0.0,) * (1 + len(METRICS)))
+            self._segments[name] = list(map(add, sums, of_served))
         self.scored += 1
 
     # --- figures ----------------------------------------------------------------------------------------------------

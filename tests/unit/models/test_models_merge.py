@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from models.merge import CHOICES, HEDGE_DECAY, INITIAL_WEIGHTS, LEARNED, MAX_WEIGHT, Merge
+from models.merge import (
+    CHOICES,
+    DAMPING,
+    HEDGE_DECAY,
+    HESSIAN_DECAY,
+    INITIAL_HESSIAN,
+    INITIAL_WEIGHTS,
+    LEARNED,
+    MAX_WEIGHT,
+    Merge,
+)
 from models.ranking import EMBEDDING, POPULARITY_FAST, TRANSITIONS, TRANSITIONS_LAST
 
 
@@ -67,3 +77,19 @@ def test_a_restored_merge_goes_on_alike():
         merge.learn(features, 1)
         merge.judge(gains)
     assert all(np.array_equal(a, b) for a, b in zip(one.state().values(), other.state().values(), strict=True))
+
+
+def test_a_step_is_the_damped_newton_step_of_the_softmax():
+    rng = np.random.default_rng(6)
+    merge, hessian, learned = Merge(), INITIAL_HESSIAN * np.eye(6), np.array(INITIAL_WEIGHTS)
+    for _ in range(20):
+        features = rng.normal(size=(50, 6))
+        target = int(rng.integers(50))
+        shares = np.exp(features @ learned)
+        shares /= shares.sum()
+        mean = shares @ features
+        covariance = (features - mean).T @ (shares[:, None] * (features - mean))
+        hessian = HESSIAN_DECAY * hessian + covariance + DAMPING * np.eye(6)
+        learned = np.clip(learned + np.linalg.solve(hessian, features[target] - mean), 0.0, MAX_WEIGHT)
+        merge.learn(features, target)
+        np.testing.assert_allclose(merge.choices()[LEARNED], learned, rtol=1e-9)
