@@ -14,8 +14,8 @@ from stores.ports import Vectors
 LISTS_PER_ROOT = 2.0
 TRAINING_POINTS_PER_LIST = 48
 TRAINING_ROUNDS = 8
-# Beyond this share of the lists exact search is as fast: the table has no structure that lists can use.
-MAX_PROBED_SHARE = 0.2
+# Beyond this share of the lists exact search is nearly as fast: the table has no structure that lists can use.
+MAX_PROBED_SHARE = 0.35
 RECALL_AT = 10
 # The recall promised is .99. It is measured on a sample, on which the first number of lists that is good enough is
 # taken: what other queries find is a little less.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from faiss_server.row_lookup import RowLookup
 from models.growable_array import GrowableArray, grown_capacity
 from models.vocabulary import Vocabulary
 from stores.ports import ItemRows, Vectors
@@ -45,6 +46,7 @@ class ItemTable:
         self.dimension = dimension
         self.items = 0
         self._vocabulary = Vocabulary()
+        self._lookup = RowLookup()
         self._columns = GrowableArray(0, (dimension + EXTRA_COLUMNS,), np.float32)
         self._contexts = GrowableArray(0, (dimension,), np.float32)
         self._norms = GrowableArray(0, (), np.float32)
@@ -86,9 +88,9 @@ class ItemTable:
         """Return the row of an item, deleted or not; ``None`` for one that never came."""
         return self._vocabulary.row(item_id)
 
-    def rows_of(self, item_ids: Iterable[str]) -> Rows:
+    def rows_of(self, item_ids: Sequence[str]) -> Rows:
         """Return the rows of those of these items that can be found, in the order given."""
-        rows = np.array(self._vocabulary.rows(item_ids), dtype=np.int64)
+        rows = self._lookup.rows(item_ids)
         return rows[self._alive.rows[rows]] if self.deleted else rows
 
     def put(self, rows: ItemRows, at_once: int = PUT_SLICE) -> Iterator[tuple[Rows, Vectors]]:
@@ -101,8 +103,11 @@ class ItemTable:
             yield self._put(rows, slice(first, first + at_once))
 
     def _put(self, rows: ItemRows, part: slice) -> tuple[Rows, Vectors]:
+        before = len(self)
         places = np.array(list(map(self._vocabulary.add, rows.item_ids[part])), dtype=np.int64)
-        self._make_room(len(self))
+        if len(self) > before:
+            self._make_room(len(self))
+            self._lookup.add(self._vocabulary.ids[before:], np.arange(before, len(self)))
         vectors = rows.vectors[part, : self.dimension]
         columns = np.concatenate([rows.vectors[part], rows.popularity[part]], axis=1, dtype=np.float32)
         self._columns.rows[places] = columns

@@ -58,7 +58,7 @@ class Searching:
             hits = dict(zip(everywhere, found, strict=True))
         answers = []
         for place, (vector, one) in enumerate(zip(vectors, wanted, strict=True)):
-            rows, scores = hits[place] if place in hits else self._scored(one, vector, one.within)
+            rows, scores = hits[place] if place in hits else self._first(one, *self._ranked(vector, one.within))
             also_scores = inner_products(self.table.columns[one.also], vector)
             item_ids = self.table.item_ids
             answers.append(Candidates(item_ids(rows), scores, item_ids(one.also), also_scores))
@@ -133,9 +133,10 @@ class Searching:
             rows = found.get(place)
             if rows is None:
                 rows = approximate.search(vector[None], max(one.k, 1), allowed=self._allowed(one))[0]
-            hit = self._scored(one, vector, rows)
+            rows, scores = self._ranked(vector, rows)
             # The lists that were searched may hold too few.
-            hits.append(hit if len(hit[0]) == one.k else self._best_alone(one, vector))
+            enough = len(rows) >= one.k
+            hits.append((rows[: one.k], scores[: one.k]) if enough else self._best_alone(one, vector))
         return hits
 
     def _allowed(self, wanted: _Wanted) -> RowFilter:
@@ -146,22 +147,23 @@ class Searching:
     def _best_alone(self, wanted: _Wanted, vector: Vectors) -> tuple[Rows, Vectors]:
         allowed = self._allowed(wanted) if len(wanted.excluded) or self.table.deleted else None
         scores, rows = search_exactly(self.table.columns, vector[None], wanted.k, allowed)
-        return self._first(wanted, rows[0], scores[0])
+        found = rows[0] >= 0
+        return rows[0][found], scores[0][found]
 
-    def _scored(self, wanted: _Wanted, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
-        """Return the first k of ``rows`` by their score in the table (in lists, popularity may be a little old)."""
+    def _ranked(self, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
+        """Return ``rows``, -1 left out, by their score in the table (in lists, popularity may be a little old)."""
         rows = rows[rows >= 0]
         scores = inner_products(self.table.columns[rows], vector)
         order = np.argsort(-scores, kind="stable")
-        return self._first(wanted, rows[order], scores[order])
+        return rows[order], scores[order]
 
     def _first(self, wanted: _Wanted, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
-        """Return the first k of these hits that are hits (faiss fills up with -1) and may be found."""
-        if len(wanted.excluded) or self.table.deleted or (len(rows) and rows[-1] < 0):
+        """Return the first k of these hits that may be found."""
+        if len(wanted.excluded) or self.table.deleted:
             alive = self.table.alive
             # For a moment what is excluded counts as deleted: cheaper than comparing two lists of rows.
             alive[wanted.excluded] = False
-            kept = (rows >= 0) & alive[rows]
+            kept = alive[rows]
             alive[wanted.excluded] = True
             rows, scores = rows[kept], scores[kept]
         return rows[: wanted.k], scores[: wanted.k]
@@ -193,11 +195,12 @@ class _Wanted:
     """What one query asks for, in rows."""
 
     def __init__(self, query: Query, table: ItemTable) -> None:
-        self.excluded = table.rows_of(dict.fromkeys(query.exclude)) if query.exclude else _NO_ROWS
+        self.excluded = table.rows_of(query.exclude) if query.exclude else _NO_ROWS
         self.also = table.rows_of(query.also) if query.also else _NO_ROWS
-        self.within = table.rows_of(dict.fromkeys(query.within)) if query.within else _NO_ROWS
-        # So many exist.
-        self.k = min(query.k, table.items - len(self.excluded))
+        self.within = table.rows_of(list(dict.fromkeys(query.within))) if query.within else _NO_ROWS
+        self.k = query.k
+        if self.k > table.items - len(self.excluded):  # so many may not exist
+            self.k = min(self.k, table.items - len(np.unique(self.excluded)))
 
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)

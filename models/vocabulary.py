@@ -26,10 +26,6 @@ class Vocabulary:
         """Return the row of an id, or ``None`` when it was never added."""
         return self._rows.get(external_id)
 
-    def rows(self, external_ids: Iterable[str]) -> list[int]:
-        """Return the rows of those of these ids that were added, in the order given."""
-        return [row for row in map(self._rows.get, external_ids) if row is not None]
-
     def id(self, row: int) -> str:
         """Return the id of a row; ``IndexError`` when there is no such row."""
         return self._ids[row]
