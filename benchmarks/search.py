@@ -1,6 +1,6 @@
 """How fast is the index, and how much of what exact search finds does it find?
 
-``python -m benchmarks.search [--quick] [--data PATH --columns user=…,items=…,time=…]``
+``python -m benchmarks.search [--quick] [--data PATH --users COLUMN --items COLUMN --time COLUMN]``
 
 The shipped index with its defaults, in process, over learned item vectors (of a simulated world, or of a real log) at
 4,000, 100,000 and a million items, and over noise. Beside it, in the same run and one query at a time on one thread:
@@ -38,6 +38,7 @@ from benchmarks.verdict import ROOT, Bar, conclude
 from faiss_server.item_index import ItemIndex
 from faiss_server.rebuilding import Rebuilding
 from faiss_server.settings import FaissServerSettings
+from stores import index_wire as wire
 from stores.clock import SystemClock
 from stores.history import ColumnMap
 from stores.ports import ItemRows, Query, Stamp, Vectors
@@ -91,29 +92,22 @@ def resident_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
-def seconds_each(search: Callable[[int], Any], count: int) -> list[float]:
-    """Return the wall seconds of every one of so many searches."""
-    seconds = []
-    for n in range(count):
-        began_s = time.perf_counter()
-        search(n)
-        seconds.append(time.perf_counter() - began_s)
-    return seconds
-
-
-def cpu_us(search: Callable[[int], Any], count: int) -> float:
-    """Return the CPU microseconds of one of so many searches."""
-    began_s = time.process_time()
-    for n in range(count):
-        search(n)
-    return (time.process_time() - began_s) / count * 1e6
+def microseconds_each(search: Callable[[Query], Any], queries: Sequence[Query]) -> tuple[list[float], list[float]]:
+    """Return the CPU and the wall microseconds of every search; queries come off the wire just before, as they do."""
+    cpu, wall = [], []
+    for query in queries:
+        [arrived] = wire.decode(wire.Search, wire.encode(wire.Search([query]))).queries
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        search(arrived)
+        cpu.append(1e6 * (time.process_time() - began_cpu_s))
+        wall.append(1e6 * (time.perf_counter() - began_s))
+    return cpu, wall
 
 
 def recall(found: Sequence[Rows], truth: Sequence[Rows]) -> float:
     """Return the share of what is right that was found."""
-    return sum(np.intersect1d(mine, right).size for mine, right in zip(found, truth, strict=True)) / sum(
-        map(len, truth)
-    )
+    hits = sum(np.intersect1d(mine, right).size for mine, right in zip(found, truth, strict=True))
+    return hits / sum(map(len, truth))
 
 
 def rows_found(one: Searched, query: Query) -> Rows:
@@ -144,20 +138,19 @@ def measure(one: Searched, rivals: Sequence[Rival], flat: Flat) -> None:
     vectors = np.stack([query.vector for query in plain])
     one.truth = [flat.search(vector, K, 0) for vector in vectors]
     slow = len(one.rows.item_ids) > 500_000
-    searches: dict[str, tuple[Callable[[int], Any], int]] = {
-        "plain": (lambda n: one.index.search([plain[n]]), MEASURED),
-        "whole": (lambda n: one.index.search([one.queries[n]]), MEASURED),
-        "excluding": (lambda n: one.index.search([excluding[n]]), MEASURED),
-        "flat": (lambda n: flat.search(vectors[n], K, 0), 40 if slow else MEASURED),
+    searches: dict[str, tuple[Callable[[Query], Any], Sequence[Query]]] = {
+        "plain": (lambda query: one.index.search([query]), plain),
+        "whole": (lambda query: one.index.search([query]), one.queries),
+        "excluding": (lambda query: one.index.search([query]), excluding),
+        "flat": (lambda query: flat.search(query.vector, K, 0), plain[:40] if slow else plain),
     }
-    for search, _ in searches.values():
-        cpu_us(search, 10)
-    times = {name: [cpu_us(*searches[name]) for _ in range(0)] for name in searches}
-    wall: dict[str, list[float]] = {name: [] for name in searches}
+    times: dict[str, list[float]] = {name: [] for name in searches}
+    wall: list[float] = []
     for _ in range(REPETITIONS):
-        for name, (search, count) in searches.items():
-            times[name].append(cpu_us(search, count))
-            wall[name] += seconds_each(search, count // 2)
+        for name, (search, queries) in searches.items():
+            cpu, walls = microseconds_each(search, queries)
+            times[name].append(float(np.mean(cpu)))
+            wall += walls if name == "plain" else []
     us = {name: median(samples) for name, samples in times.items()}
     excluded = [set(one.index.table.rows_of(query.exclude).tolist()) for query in excluding[:50]]
     without = [
@@ -169,8 +162,8 @@ def measure(one: Searched, rivals: Sequence[Rival], flat: Flat) -> None:
         "recall10": round(recall([rows_found(one, query) for query in plain], one.truth), 4),
         "recall10_excluding": round(recall([rows_found(one, query) for query in excluding[:50]], without), 4),
         "cpu_us": round(us["plain"], 1),
-        "p50_us": round(1e6 * float(np.percentile(wall["plain"], 50)), 1),
-        "p99_us": round(1e6 * float(np.percentile(wall["plain"], 99)), 1),
+        "p50_us": round(float(np.percentile(wall, 50)), 1),
+        "p99_us": round(float(np.percentile(wall, 99)), 1),
         "whole_cpu_us": round(us["whole"], 1),
         "flat_cpu_us": round(us["flat"], 1),
         "times_faster_than_flat": round(us["flat"] / us["plain"], 2),
@@ -196,7 +189,10 @@ def curve(
     points = []
     for width in widths:
         found = [search(n, width) for n in range(len(truth))]
-        points.append((recall(found, truth), cpu_us(lambda n, width=width: search(n, width), len(truth))))  # type: ignore[misc]
+        began_s = time.process_time()
+        for n in range(len(truth)):
+            search(n, width)
+        points.append((recall(found, truth), (time.process_time() - began_s) / len(truth) * 1e6))
     return points
 
 
