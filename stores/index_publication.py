@@ -173,7 +173,7 @@ class IndexPublication:
             stamp = self._stamp(seq)
             self._seq = seq = self._index.delete(gone, stamp).seq
             self._order.delete(gone)
-        if sent:
+        if background or later:
             self._last_background_s = now_s
         self._size = size
         acknowledge(box.background, rows)

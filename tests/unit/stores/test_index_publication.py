@@ -11,7 +11,7 @@ from models.items import Item
 from models.learner import Learner, event_seed
 from models.model_settings import ModelSettings
 from models.teachers import Teachers, content_columns
-from stores.index_publication import IndexPublication
+from stores.index_publication import BACKGROUND_S, IndexPublication
 from stores.outbox import Outbox
 
 MODEL = ModelSettings(dimension=4, negatives=4, recent_pool=20, edges=5)
@@ -224,3 +224,15 @@ def test_an_index_that_has_a_table_may_keep_it_while_the_first_map_is_learned(wo
     world.begin(3)
     world.publish(hold=True)
     world.check("new")
+
+
+def test_what_was_touched_beside_positives_goes_out_in_time_however_steadily_they_come(world):
+    world.publish()
+    world.outbox.background[4] = None
+    world.publish()
+    world.outbox.background[5] = None
+    for _ in range(round(BACKGROUND_S / 0.03) + 2):
+        world.clock.moment_s += 0.03
+        world.outbox.items[3] = None
+        world.seq = world.publication.publish(world.seq + 1, slow=False, idle=False)
+    assert not world.outbox.background
