@@ -28,7 +28,7 @@ from stores.adapters import open_event_log, open_item_writer, open_user_writer
 from stores.outbox import Outbox
 from stores.ports import ITEMS, USER_EVENTS, Entry, Record, UserDocument, version_of
 
-BASE_ITEMS, BASE_SESSIONS, SESSIONS_PER_USER = 2_000, 6_000, 2
+BASE_ITEMS, BASE_SESSIONS, SESSIONS_PER_USER = 2_000, 3_000, 2
 APPENDED_AT_ONCE, WRITTEN_USERS = 5_000, 1_000
 # What an item of a shop is described by: some hundred bytes.
 TEXT = "Sturdy, well made and much liked by those who have it; comes in a box with everything that it needs. " * 2
