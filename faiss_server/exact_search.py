@@ -55,6 +55,23 @@ def inner_products(columns: Vectors, vector: Vectors) -> Vectors:
     return products
 
 
+def inner_products_at(columns: Vectors, rows: Rows, vector: Vectors) -> Vectors:
+    """Return the inner product of ``vector``, (c,) float32, with these rows of ``columns``: (len(rows),).
+
+    The rows are read where they lie, nothing is copied. ``IndexError`` for one that is not there.
+    """
+    if vector.shape != columns.shape[1:]:
+        raise ValueError(f"a vector of shape {vector.shape} does not fit columns of shape {columns.shape}")
+    products = np.empty(len(rows), dtype=np.float32)
+    if len(rows):
+        if rows.min() < 0 or rows.max() >= len(columns):
+            raise IndexError(f"rows beyond the {len(columns)} there are")
+        pointer = faiss.swig_ptr
+        product: Any = faiss.fvec_inner_products_by_idx  # type: ignore[attr-defined]
+        product(pointer(products), pointer(vector), pointer(columns), pointer(rows), columns.shape[1], 1, len(rows))
+    return products
+
+
 def search_exactly(
     columns: Vectors, queries: Vectors, k: int, allowed: RowFilter | None = None
 ) -> tuple[Vectors, Rows]:

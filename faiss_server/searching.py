@@ -10,7 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from faiss_server.approximate_search import ApproximateSearch
-from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, Rows, inner_products, search_exactly
+from faiss_server.exact_search import (
+    SEQUENTIAL_QUERIES,
+    RowFilter,
+    Rows,
+    inner_products,
+    inner_products_at,
+    search_exactly,
+)
 from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable
 from faiss_server.recent_queries import RecentQueries
 from stores.ports import MAX_HITS, Candidates, Query, Vectors
@@ -57,11 +64,12 @@ class Searching:
             found = self._best(vectors[everywhere], [wanted[place] for place in everywhere])
             hits = dict(zip(everywhere, found, strict=True))
         answers = []
-        for place, (vector, one) in enumerate(zip(vectors, wanted, strict=True)):
+        for place, (query, vector, one) in enumerate(zip(queries, vectors, wanted, strict=True)):
             rows, scores = hits[place] if place in hits else self._first(one, *self._ranked(vector, one.within))
-            also_scores = inner_products(self.table.columns[one.also], vector)
-            item_ids = self.table.item_ids
-            answers.append(Candidates(item_ids(rows), scores, item_ids(one.also), also_scores))
+            also_scores = inner_products_at(self.table.columns, one.also, vector)
+            # Nearly always all of them are known: then they need not be looked up once more.
+            also_ids = query.also if len(one.also) == len(query.also) else self.table.item_ids(one.also)
+            answers.append(Candidates(self.table.item_ids(rows), scores, also_ids, also_scores))
         return answers
 
     def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
@@ -153,7 +161,7 @@ class Searching:
     def _ranked(self, vector: Vectors, rows: Rows) -> tuple[Rows, Vectors]:
         """Return ``rows``, -1 left out, by their score in the table (in lists, popularity may be a little old)."""
         rows = rows[rows >= 0]
-        scores = inner_products(self.table.columns[rows], vector)
+        scores = inner_products_at(self.table.columns, rows, vector)
         order = np.argsort(-scores, kind="stable")
         return rows[order], scores[order]
 
@@ -180,7 +188,7 @@ class Searching:
             count = min(max(k * SIMILAR_CANDIDATES, SIMILAR_MIN_CANDIDATES), len(table))
             rows = self.approximate.search(vector[None], count)[0]
             rows = rows[rows >= 0]
-            products = inner_products(table.columns[rows], vector)
+            products = inner_products_at(table.columns, rows, vector)
         rows, products = rows[rows != row], products[rows != row]
         sizes = table.norms[rows] * table.norms[row]
         cosines = np.divide(products, sizes, out=np.zeros_like(sizes), where=sizes > 0)

@@ -4,7 +4,14 @@ import faiss
 import numpy as np
 import pytest
 
-from faiss_server.exact_search import SEQUENTIAL_QUERIES, RowFilter, inner_products, prepare, search_exactly
+from faiss_server.exact_search import (
+    SEQUENTIAL_QUERIES,
+    RowFilter,
+    inner_products,
+    inner_products_at,
+    prepare,
+    search_exactly,
+)
 
 N, C = 500, 19
 
@@ -52,12 +59,20 @@ def test_shapes_that_do_not_fit_are_refused_by_name_before_faiss_reads_foreign_m
     with pytest.raises(ValueError, match="do not fit"):
         search_exactly(columns, np.ones((1, C + 1), np.float32), 5)
     with pytest.raises(ValueError, match="does not fit"):
+        inner_products_at(columns, np.arange(3), np.ones(C + 1, np.float32))
+    for row in (-1, N):
+        with pytest.raises(IndexError):
+            inner_products_at(columns, np.array([0, row]), np.ones(C, np.float32))
+    with pytest.raises(ValueError, match="does not fit"):
         inner_products(columns, np.ones(C - 1, np.float32))
 
 
 def test_inner_products_are_the_products(columns):
     vector = np.random.default_rng(1).normal(size=C).astype(np.float32)
     np.testing.assert_allclose(inner_products(columns, vector), columns @ vector, rtol=1e-4, atol=1e-5)
+    rows = np.array([7, 0, N - 1, 7])
+    np.testing.assert_allclose(inner_products_at(columns, rows, vector), columns[rows] @ vector, rtol=1e-4, atol=1e-5)
+    assert inner_products_at(columns, rows[:0], vector).shape == (0,)
     assert inner_products(columns[:0], vector).shape == (0,)
 
 
