@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("hnswlib", reason="benchmarks.search wants requirements-bench.txt")
 pytest.importorskip("usearch", reason="benchmarks.search wants requirements-bench.txt")
 
+from benchmarks import search_writes
 from benchmarks.search import Searched, bars_of, recall
 from benchmarks.search_rivals import Flat, Hnswlib, Usearch
 from benchmarks.search_worlds import learn, noise, replicated, simulated
@@ -62,7 +63,8 @@ def test_the_trainer_sends_what_it_learned_and_popularity_every_second():
     assert rows > EVENTS_PER_S / 2
 
 
-def test_searches_are_timed_while_writes_come():
+def test_searches_are_timed_while_writes_come(monkeypatch):
+    monkeypatch.setattr(search_writes, "RECORDED_S", 0.6)
     rows, queries = noise(500, 8, 5, 3)
     index = ItemIndex()
     index.replace(rows, Stamp(1, 0, 1))
