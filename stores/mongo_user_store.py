@@ -1,8 +1,9 @@
 """Users in MongoDB: documents, which the trainer alone writes, whole, and pending events, which serving alone writes.
 
-Collections: ``users`` (``_id`` is the user_id, the embedding raw little-endian float32), ``pending`` (``_id`` is
-partition:offset), ``trainers`` (``stores.mongo_lease``). Only what MongoDB-compatible servers have too: whole
-documents, no pipelines, no transactions. A document is guarded by its version: writes may be repeated, in any order.
+Collections: ``users`` (``_id`` is the user_id, the embedding raw little-endian float32, a list of items one JSON text),
+``pending`` (``stores.mongo_pending``), ``trainers`` (``stores.mongo_lease``). Only what MongoDB-compatible servers have
+too: whole documents, no pipelines, no transactions. A document is guarded by its version: writes may be repeated, in
+any order.
 """
 
 from __future__ import annotations
@@ -13,37 +14,34 @@ from contextlib import suppress
 
 import msgspec
 import numpy as np
-from pymongo import ASCENDING, IndexModel, ReplaceOne
+from pymongo import ASCENDING, ReplaceOne
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError
 
 from stores.mongo_connection import AsyncConnection, Connection, Fields, check_url, only_duplicates
 from stores.mongo_lease import MongoLease
+from stores.mongo_pending import PENDING, MongoPending, events_by_user
 from stores.ports import PendingEvent, StaleEpoch, StoreUnavailable, UserDocument, UserState, epoch_of, version_of
 
-# Pending events are forgotten in steps, each of them well within the deadline.
-FORGET_STEP = 250
+_USERS = "users"
+# More than a read finds. FerretDB makes room for so many before it looks for the first.
+_IN_ONE_ANSWER = 10_000
 
-_USERS, _PENDING = "users", "pending"
-_PENDING_INDEXES = [
-    IndexModel([("user_id", ASCENDING)], name="of_user"),
-    IndexModel([("partition", ASCENDING), ("offset", ASCENDING)], name="by_place"),
-    IndexModel([("block", ASCENDING)], name="by_block"),
-]
-# Offsets of a block. FerretDB looks up strings in an index, and walks through the whole collection for numbers.
-_BLOCK = 500
-# The answer comes in one piece however many there are.
-_ALL_AT_ONCE = 1_000_000
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[str]).decode
 
 
 class _Stored(msgspec.Struct, frozen=True):
-    """A user document as it lies in the collection; ``as_of`` has its partitions as text there."""
+    """A user document as it lies in the collection; ``as_of`` has its partitions as text there.
+
+    Lists are texts: a server that takes a list apart, item by item, does so at every read and write of the user.
+    """
 
     user_id: str = msgspec.field(name="_id")
     embedding: bytes
-    recent: list[str]
-    seen: list[str]
-    hidden: list[str]
+    recent: str
+    seen: str
+    hidden: str
     as_of: dict[int, int]
     version: int
 
@@ -53,9 +51,7 @@ class MongoUserReader:
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._connection = AsyncConnection(url, timeout_s)
-        self._indexed = False
-        # Up to which offset of a partition this process has forgotten everything.
-        self._forgotten: dict[int, int] = {}
+        self._pending = MongoPending(self._connection)
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float) -> MongoUserReader:
@@ -75,77 +71,22 @@ class MongoUserReader:
 
         async def ask(database: AsyncDatabase[Fields]) -> tuple[list[Fields], list[Fields]]:
             return await asyncio.gather(
-                database[_USERS].find({"_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
-                database[_PENDING].find({"user_id": wanted}, batch_size=_ALL_AT_ONCE).to_list(),
+                database[_USERS].find({"_id": wanted}, batch_size=_IN_ONE_ANSWER).to_list(),
+                database[PENDING].find({"user_id": wanted}, batch_size=_IN_ONE_ANSWER).to_list(),
             )
 
         found, waiting = await self._connection.run(ask)
         documents = {fields["_id"]: _document(fields) for fields in found}
-        events: dict[str, list[PendingEvent]] = {}
-        for fields in waiting:
-            events.setdefault(fields["user_id"], []).append(msgspec.convert(fields, PendingEvent))
+        events = events_by_user(waiting)
         return {x: UserState.of(documents.get(x), events.get(x, [])) for x in user_ids}
 
     async def add_pending(self, events: Mapping[str, Sequence[PendingEvent]]) -> None:
         """Keep accepted events; visible to every process on return. Safe to repeat."""
-        rows = [
-            {
-                "_id": f"{event.partition}:{event.offset}",
-                "user_id": user_id,
-                "block": _block(event.partition, event.offset),
-                **msgspec.structs.asdict(event),
-            }
-            for user_id, of_user in events.items()
-            for event in of_user
-        ]
-        if not rows:
-            return
-
-        async def insert(database: AsyncDatabase[Fields]) -> None:
-            if not self._indexed:
-                for index in _PENDING_INDEXES:  # one by one: FerretDB 1.24 stumbles over two that exist
-                    await database[_PENDING].create_indexes([index])
-                self._indexed = True
-            try:
-                await database[_PENDING].insert_many(rows, ordered=False)
-            except BulkWriteError as error:
-                if not only_duplicates(error):
-                    raise
-
-        await self._connection.run(insert)
+        await self._pending.add(events)
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
-        """Drop pending events below the learned offset of their partition. Safe to repeat.
-
-        Block after block, the first time from the oldest on: what is forgotten stays so when the time is up.
-        """
-        for partition, offset in learned.items():
-            since = max(0, await self._forgotten_up_to(partition, offset) - _BLOCK)
-            for first in range(since - since % _BLOCK, offset, _BLOCK):
-                await self._forget({"block": _block(partition, first), "offset": {"$lt": offset}})
-                self._forgotten[partition] = min(first + _BLOCK, offset)
-            self._forgotten[partition] = offset
-
-    async def _forgotten_up_to(self, partition: int, offset: int) -> int:
-        if partition in self._forgotten:
-            return self._forgotten[partition]
-
-        async def oldest(database: AsyncDatabase[Fields]) -> Fields | None:
-            return await database[_PENDING].find_one({"partition": partition}, sort=[("offset", ASCENDING)])
-
-        found = await self._connection.run(oldest)
-        return int(found["offset"]) if found else offset
-
-    async def _forget(self, which: Fields) -> None:
-        async def forget(database: AsyncDatabase[Fields]) -> int:
-            pending = database[_PENDING]
-            found = await pending.find(which, {"_id": 1}, limit=FORGET_STEP, batch_size=FORGET_STEP).to_list()
-            if found:
-                await pending.delete_many({"_id": {"$in": [fields["_id"] for fields in found]}})
-            return len(found)
-
-        while await self._connection.run(forget) == FORGET_STEP:
-            pass
+        """Drop pending events below the learned offset of their partition. Safe to repeat."""
+        await self._pending.forget(learned)
 
     async def scan(self, after: str | None, limit: int) -> list[UserDocument]:
         """Return documents in order of user_id, the first ones or those after ``after``."""
@@ -193,9 +134,9 @@ class MongoUserWriter:
                 x.user_id: {
                     "_id": x.user_id,
                     "embedding": np.ascontiguousarray(x.embedding, dtype="<f4").tobytes(),
-                    "recent": x.recent,
-                    "seen": x.seen,
-                    "hidden": x.hidden,
+                    "recent": _encode(x.recent).decode(),
+                    "seen": _encode(x.seen).decode(),
+                    "hidden": _encode(x.hidden).decode(),
                     "as_of": {str(partition): offset for partition, offset in x.as_of.items()},
                     "version": x.version,
                 }
@@ -211,7 +152,7 @@ class MongoUserWriter:
         if not user_ids:
             return
         self._write({user_id: {"_id": user_id, "version": version, "deleted": True} for user_id in user_ids})
-        with self._connection.collection(_PENDING) as pending:
+        with self._connection.collection(PENDING) as pending:
             pending.delete_many({"user_id": {"$in": list(user_ids)}})
 
     def close(self) -> None:
@@ -231,7 +172,7 @@ class MongoUserWriter:
                     if not only_duplicates(error):
                         raise
                     refused = {x["op"]["q"]["_id"] for x in error.details["writeErrors"]}
-                found = users.find({"_id": {"$in": list(refused)}}, {"version": 1}, batch_size=_ALL_AT_ONCE)
+                found = users.find({"_id": {"$in": list(refused)}}, {"version": 1}, batch_size=_IN_ONE_ANSWER)
                 # What is left is not stale but was made by somebody in the same moment.
                 left = {user_id: wanted[user_id] for user_id in refused}
                 wanted = _without_stale(left, {fields["_id"]: fields.get("version") for fields in found})
@@ -241,10 +182,6 @@ class MongoUserWriter:
         with suppress(StoreUnavailable), self._connection.collection(_USERS) as users:
             users.create_index([("deleted", ASCENDING)], name="deleted")
             users.delete_many({"deleted": True, "version": {"$lt": version_of(epoch - 1, 0)}})
-
-
-def _block(partition: int, offset: int) -> str:
-    return f"{partition}:{offset // _BLOCK}"
 
 
 def _guarded(fields: Fields) -> ReplaceOne[Fields]:
@@ -268,15 +205,16 @@ def _without_stale(wanted: Mapping[str, Fields], standing: Mapping[str, object])
 def _document(fields: Fields) -> UserDocument | None:
     try:
         stored = msgspec.convert(fields, _Stored, str_keys=True)
-    except msgspec.ValidationError:
+        recent, seen, hidden = map(_decode, (stored.recent, stored.seen, stored.hidden))
+    except msgspec.DecodeError:
         # Deleted, or made by somebody else: the trainer writes over it when he has something to say.
         return None
     return UserDocument(
         user_id=stored.user_id,
         embedding=np.frombuffer(stored.embedding, dtype="<f4"),
-        recent=stored.recent,
-        seen=stored.seen,
-        hidden=stored.hidden,
+        recent=recent,
+        seen=seen,
+        hidden=hidden,
         as_of=stored.as_of,
         version=stored.version,
     )

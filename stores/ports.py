@@ -256,6 +256,7 @@ class UserReader(Protocol):
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         """Drop pending events below the learned offset of their partition. Safe to repeat.
 
+        One that came in the same call as a later event of its user may stay until that one is learned.
         Ask for it no sooner than a read may last after the documents were written: ``get_many`` may be in the middle.
         """
 

@@ -1,7 +1,7 @@
 """The contract of the user store, against the server of ``USERS_URL_TEST``; every test has databases of its own.
 
 And what is special about MongoDB: documents of strangers, servers that go away, are silent or come back, the lease of a
-trainer that was killed, and the form in which a vector lies there.
+trainer that was killed, and the form in which a user lies there.
 """
 
 from __future__ import annotations
@@ -108,15 +108,20 @@ def test_a_document_lies_there_whole_its_vector_as_raw_float32(writer, database)
     assert database.users.find_one() == {
         "_id": "u1",
         "embedding": np.array([1.0, -0.25, 3e-38], "<f4").tobytes(),
-        "recent": ["i1"],
-        "seen": ["i0", "i1"],
-        "hidden": [],
+        "recent": '["i1"]',
+        "seen": '["i0","i1"]',
+        "hidden": "[]",
         "as_of": {"0": 7},
         "version": version_of(1, 3),
     }
 
 
-@pytest.mark.parametrize("strange", [{}, {"version": None}, {"version": "3", "embedding": [1.0]}, {"version": 1.5}])
+STRANGER = {"embedding": b"", "recent": "none", "seen": "", "hidden": "[]", "as_of": {}, "version": 0}
+
+
+@pytest.mark.parametrize(
+    "strange", [{}, {"version": None}, {"version": "3", "embedding": [1.0]}, {"version": 1.5}, STRANGER]
+)
 def test_a_document_without_a_version_of_ours_is_no_user_and_is_written_over(writer, database, url, strange) -> None:
     database.users.insert_one({"_id": "u1", "name": "Ann"} | strange)
     assert _read(url, "u1")["u1"].document is None
