@@ -10,9 +10,6 @@ from pathlib import Path
 from services.registered import SERVERS
 
 STACKS = ("embedded", "full")
-# The demo sends hundreds of events of one user within seconds. The local FerretDB takes a tenth of a millisecond for
-# every one that waits to be learned, which is more than serving allows a user store by default.
-USER_BUDGET_MS = "400"
 
 
 class NoServers(Exception):
@@ -36,5 +33,4 @@ def stores_of(stack: str, demo: Path) -> dict[str, str]:
     noted = demo / "space"
     if not noted.exists():
         noted.write_text(f"demo-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-    urls = {server.variable: server().url_of(noted.read_text()) for server in SERVERS}
-    return urls | {"USER_BUDGET_MS": USER_BUDGET_MS}
+    return {server.variable: server().url_of(noted.read_text()) for server in SERVERS}

@@ -9,30 +9,15 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.system.films import fill
 from tests.system.real_loop import RealLoop
 
 JSON, NDJSON, EVENT_STREAM = "application/json", "application/x-ndjson", "text/event-stream"
 # What is made is asked for before it is changed, and taken away last.
 ORDER = ("put", "post", "get", "patch", "delete")
 METHODS = {"get", "put", "post", "patch", "delete", "head", "options", "trace"}
-
-
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
-    loop = RealLoop(tmp_path_factory.mktemp("loop"))
-    try:
-        loop.start_all()
-        fill(loop)
-        yield loop
-    finally:
-        loop.stop()
 
 
 def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

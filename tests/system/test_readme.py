@@ -7,25 +7,10 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.system.films import fill, wait_until_learned
+from tests.system.films import wait_until_learned
 from tests.system.real_loop import ROOT, RealLoop
-
-
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
-    loop = RealLoop(tmp_path_factory.mktemp("loop"))
-    try:
-        loop.start_all()
-        fill(loop)
-        yield loop
-    finally:
-        codes = loop.stop()
-    assert codes == {"faiss_server": 0, "recommender_server": 0, "incremental_training": 0}, loop.logs()
 
 
 def _examples() -> list[str]:

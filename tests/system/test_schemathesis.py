@@ -10,27 +10,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system.films import fill
 from tests.system.real_loop import ROOT, RealLoop
 
 FOLDER = Path(__file__).parent
 SEED = "1"
-
-
-@pytest.fixture(scope="module")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealLoop]:
-    loop = RealLoop(tmp_path_factory.mktemp("loop"))
-    try:
-        loop.start_all()
-        fill(loop)
-        yield loop
-    finally:
-        loop.stop()
 
 
 def _run(loop: RealLoop, url: str, configuration: str, phases: str, max_examples: int) -> int:
