@@ -103,9 +103,7 @@ class Intake:
                 )
             except BadEvent as error:
                 self.counters.dead_letters += 1
-                letters.append(
-                    DeadLetter(record.topic, record.partition, record.offset, error.reason, str(error), record.value)
-                )
+                letters.append(DeadLetter.of(record, error.reason, str(error)))
                 self._bad.append(True)
                 continue
             self._bad.append(False)

@@ -62,9 +62,7 @@ class ItemRecords:
             try:
                 item = item_of(record)
             except BadItem as error:
-                letters.append(
-                    DeadLetter(record.topic, record.partition, record.offset, "bad_item", str(error), record.value)
-                )
+                letters.append(DeadLetter.of(record, "bad_item", str(error)))
                 continue
             item_id = record.key if item is None else item.item_id
             if item is None:

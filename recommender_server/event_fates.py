@@ -30,12 +30,13 @@ class EventFate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ShownLetter(msgspec.Struct, frozen=True):
-    """An event, or a record of an item, that was set aside, why, and the beginning of what it said."""
+    """An event, or a record of an item, that was set aside, why, the beginning of what it said, and how often tried."""
 
     receipt: str
     reason: str
     detail: str
     value: str
+    attempts: int
 
 
 class DeadLetters(msgspec.Struct, frozen=True):
@@ -110,7 +111,7 @@ class EventFates:
         found = {receipt: letter for receipt, letter in known.items() if receipt in wanted}
         deadline = self._new_deadline()
         try:
-            entries = [_entry(letter) for letter in found.values()]
+            entries = [_entry(letter)._replace(attempt=letter.attempts + 1) for letter in found.values()]
             appended = await self._dependencies.append(topic, entries) if entries else []
             await self._dependencies.of_log(lambda log: log.drop_dead_letters(topic, list(found)), deadline)
         except DependencyUnavailable as error:
@@ -131,7 +132,9 @@ def _unavailable(error: DependencyUnavailable) -> Problem:
 
 def _shown(letter: DeadLetter) -> ShownLetter:
     value = letter.value[:MOST_SHOWN_BYTES].decode(errors="replace")
-    return ShownLetter(str(Receipt(letter.partition, letter.offset)), letter.reason, letter.message, value)
+    return ShownLetter(
+        str(Receipt(letter.partition, letter.offset)), letter.reason, letter.message, value, letter.attempts
+    )
 
 
 def _entry(letter: DeadLetter) -> Entry:

@@ -12,6 +12,7 @@ from kafka.errors import KafkaError
 from stores.grouping import Grouping
 from stores.kafka_address import MAX_RECORD_BYTES, KafkaAddress
 from stores.kafka_clients import Clients, Kept
+from stores.kafka_lookup import ATTEMPT
 from stores.kafka_topics import KafkaTopics
 from stores.ports import ITEMS, RECOMMENDATIONS_SERVED, USER_EVENTS, Clock, Entry, Receipt, StoreUnavailable
 
@@ -42,7 +43,8 @@ def message_of(entry: Entry) -> Message:
     key = entry.key.encode()
     if len(key) + len(entry.value) > MAX_ENTRY_BYTES:
         raise ValueError(f"a record may have {MAX_ENTRY_BYTES} bytes, key and value")
-    return Message(key, entry.value or None, [])
+    headers = [(ATTEMPT, str(entry.attempt).encode())] if entry.attempt > 1 else []
+    return Message(key, entry.value or None, headers)
 
 
 class Appender:

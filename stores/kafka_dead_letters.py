@@ -1,4 +1,4 @@
-"""Dead letters in a topic of their own: the bytes as they came, and beside them in headers where from and why.
+"""Dead letters in a topic of their own: the bytes as they came, and beside them in headers why, and how often tried.
 
 Key: ``topic:partition:offset``, our name of the topic. The same letter may be there twice, after a crash; the first
 counts. A record with the header ``dropped`` takes its letter out of the list. Letters are looked up among the newest
@@ -14,7 +14,7 @@ from kafka import OffsetSpec
 
 from stores.kafka_address import DEAD_LETTERS
 from stores.kafka_append import MAX_ENTRY_BYTES, Message
-from stores.kafka_lookup import KafkaLookup
+from stores.kafka_lookup import KafkaLookup, count_in
 from stores.ports import DeadLetter, Receipt, TopicPartition
 
 MOST_LETTERS, MOST_BYTES = 10_000, 32 * 1024 * 1024
@@ -30,6 +30,7 @@ def messages_of(letters: Sequence[DeadLetter]) -> list[Message]:
     for letter in letters:
         headers = [
             ("reason", letter.reason.encode()),
+            ("attempts", str(letter.attempts).encode()),
             ("message", letter.message[:MAX_MESSAGE_CHARACTERS].encode(errors="replace")),
         ]
         room = MAX_ENTRY_BYTES - 8 * 1024
@@ -93,6 +94,7 @@ class LetterBox:
             reason=headers["reason"].decode(errors="replace"),
             message=headers.get("message", b"").decode(errors="replace"),
             value=record.value or b"",
+            attempts=count_in(headers, "attempts"),
         )
         self._bytes += len(record.value or b"")
         while len(self._letters) > MOST_LETTERS or self._bytes > MOST_BYTES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, OffsetSpec
@@ -11,6 +12,15 @@ from stores.kafka_address import KafkaAddress
 from stores.kafka_clients import Clients, Kept
 from stores.kafka_topics import KafkaTopics
 from stores.ports import Clock, Record, StoreUnavailable, TopicPartition
+
+# The header of a record that is not the first attempt.
+ATTEMPT = "attempt"
+
+
+def count_in(headers: Mapping[str, bytes], name: str) -> int:
+    """Return the count that a header holds; 1 where there is none, or somebody wrote something else there."""
+    text = headers.get(name, b"")
+    return int(text[:9]) if text.isdigit() else 1
 
 
 def record_of(place: TopicPartition, record: Any) -> Record:
@@ -22,6 +32,7 @@ def record_of(place: TopicPartition, record: Any) -> Record:
         key=(record.key or b"").decode(errors="replace"),
         value=record.value or b"",
         arrival_s=record.timestamp / 1000,
+        attempt=count_in(dict(record.headers), ATTEMPT) if record.headers else 1,
     )
 
 

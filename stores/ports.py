@@ -87,10 +87,11 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Entry(NamedTuple):
-    """What is appended: bytes under a key (records of one key stay in order)."""
+    """What is appended: bytes under a key (records of one key stay in order). ``attempt``: see ``DeadLetter``."""
 
     key: str
     value: bytes
+    attempt: int = 1
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -102,10 +103,15 @@ class Record(msgspec.Struct, frozen=True):
     key: str
     value: bytes
     arrival_s: float
+    attempt: int = 1
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """An event set aside, with the place it came from, a stable reason word, a sentence, and its original bytes."""
+    """An event set aside, with the place it came from, a stable reason word, a sentence, and its original bytes.
+
+    ``attempts``: how often it was tried. Bytes that cannot be read are not tried again by themselves, since nothing
+    would have changed; who drives a letter again appends it as the next attempt.
+    """
 
     topic: str
     partition: int
@@ -113,6 +119,12 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: str
     message: str
     value: bytes
+    attempts: int = 1
+
+    @classmethod
+    def of(cls, record: Record, reason: str, message: str) -> DeadLetter:
+        """Set a record aside."""
+        return cls(record.topic, record.partition, record.offset, reason, message, record.value, record.attempt)
 
 
 class EventLog(Protocol):

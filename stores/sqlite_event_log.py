@@ -22,7 +22,7 @@ SERVED_KEPT = 100_000
 
 _SCHEMA = (
     """CREATE TABLE records (topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
-           key TEXT NOT NULL, value BLOB NOT NULL, arrival_s REAL NOT NULL,
+           key TEXT NOT NULL, value BLOB NOT NULL, arrival_s REAL NOT NULL, attempt INTEGER NOT NULL,
            PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID""",
     # next_offset stands beside the records so that an emptied topic would still count on.
     """CREATE TABLE positions (topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
@@ -31,13 +31,13 @@ _SCHEMA = (
            PRIMARY KEY (topic, partition)) WITHOUT ROWID""",
     """CREATE TABLE dead_letters (nth INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
            offset INTEGER NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, value BLOB NOT NULL,
-           dropped INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition, offset))""",
+           attempts INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, UNIQUE (topic, partition, offset))""",
 )
 # Above every offset.
 MOST = (1 << 63) - 1
-_LETTER = "SELECT topic, partition, offset, reason, message, value FROM dead_letters WHERE topic = ?"
+_LETTER = "SELECT topic, partition, offset, reason, message, value, attempts FROM dead_letters WHERE topic = ?"
 _NEWEST_LETTERS = f"{_LETTER} AND NOT dropped ORDER BY nth DESC LIMIT ?"
-_RECORDS = """SELECT topic, partition, offset, key, value, arrival_s FROM records
+_RECORDS = """SELECT topic, partition, offset, key, value, arrival_s, attempt FROM records
     WHERE topic = ? AND partition = ? AND offset >= ? ORDER BY offset LIMIT ?"""
 
 
@@ -130,9 +130,9 @@ class SqliteEventLog:
             return
         with self._durable.write() as connection:
             connection.executemany(
-                "INSERT INTO dead_letters (topic, partition, offset, reason, message, value)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(x.topic, x.partition, x.offset, x.reason, x.message, x.value) for x in letters],
+                "INSERT INTO dead_letters (topic, partition, offset, reason, message, value, attempts)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                [(x.topic, x.partition, x.offset, x.reason, x.message, x.value, x.attempts) for x in letters],
             )
 
     def dead_letters(self, topic: str, limit: int) -> list[DeadLetter]:
@@ -185,7 +185,7 @@ class SqliteAsyncEventLog:
         while low < high:
             middle = (low + high) // 2
             rows = self._reading.read(_RECORDS, (topic, 0, middle, 1))
-            if rows and rows[0][-1] < time_s:
+            if rows and Record(*rows[0]).arrival_s < time_s:
                 low = middle + 1
             else:
                 high = middle
@@ -225,8 +225,8 @@ def _append(connection: sqlite3.Connection, topic: str, entries: Sequence[Entry]
     ).fetchone()
     first = next_offset - len(entries)
     connection.executemany(
-        "INSERT INTO records VALUES (?, 0, ?, ?, ?, ?)",
-        [(topic, first + nth, entry.key, entry.value, arrival_s) for nth, entry in enumerate(entries)],
+        "INSERT INTO records VALUES (?, 0, ?, ?, ?, ?, ?)",
+        [(topic, first + nth, entry.key, entry.value, arrival_s, entry.attempt) for nth, entry in enumerate(entries)],
     )
     if topic == RECOMMENDATIONS_SERVED:
         connection.execute(

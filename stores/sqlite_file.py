@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from stores.ports import StaleEpoch, StoreUnavailable, epoch_of
 
-FORMAT = 2
+FORMAT = 3
 # How often one who waits for a lock looks again.
 PAUSE_S = 0.0005
 

@@ -213,7 +213,7 @@ class EventLogContract:
 
     def test_a_dead_letter_is_kept_once_per_place(self, log):
         first = DeadLetter(USER_EVENTS, 0, 0, "not_json", "no object", b"\xff{")
-        second = DeadLetter(USER_EVENTS, 0, 1, "bad_user_id", "missing", b"{}")
+        second = DeadLetter(USER_EVENTS, 0, 1, "bad_user_id", "missing", b"{}", attempts=3)
         log.append(USER_EVENTS, _entries("x", "y"))
         log.set_aside([first])
         log.set_aside([first, second])
@@ -221,6 +221,15 @@ class EventLogContract:
         assert log.dead_letters(USER_EVENTS, 10) == [second, first]
         assert log.dead_letters(USER_EVENTS, 1) == [second]
         assert log.dead_letters(ITEMS, 10) == []
+
+    def test_a_record_says_which_attempt_it_is(self, log):
+        log.append(USER_EVENTS, [Entry("u1", b"x"), Entry("u1", b"x", attempt=2)])
+        _from_begin(log, USER_EVENTS)
+        records = _read_all(log, USER_EVENTS)
+        assert [record.attempt for record in records] == [1, 2]
+        letters = [DeadLetter.of(record, "not_json", "no object") for record in records]
+        log.set_aside(letters)
+        assert [letter.attempts for letter in log.dead_letters(USER_EVENTS, 2)] == [2, 1]
 
     def test_serving_finds_what_became_of_a_record(self, log, url):
         letter = DeadLetter(USER_EVENTS, 0, 1, "not_json", "no object", b"y")

@@ -63,7 +63,8 @@ async def test_dead_letters_are_listed_and_driven_again_once():
     async with serving(world) as client:
         listed = (await client.simulate_get("/v1/dead_letters", params={"k": "2"})).json["letters"]
         assert [letter["receipt"] for letter in listed] == ["0:2", "0:1"]
-        assert listed[1] == {"receipt": "0:1", "reason": "bad", "detail": "why", "value": '{"user_id": "u1"}'}
+        shown = {"receipt": "0:1", "reason": "bad", "detail": "why", "value": '{"user_id": "u1"}', "attempts": 1}
+        assert listed[1] == shown
         body = {"receipts": ["0:2", "0:1", "7:7"]}
         driven = (await client.simulate_post("/v1/dead_letters/redrive", json=body)).json
         assert driven["receipts"] == {"0:1": "0:0", "0:2": "0:1"}
@@ -75,6 +76,7 @@ async def test_dead_letters_are_listed_and_driven_again_once():
         for bad in ({"receipts": []}, {"receipts": "0:1"}, {"receipts": ["x"]}, {"all": True}, []):
             assert (await client.simulate_post("/v1/dead_letters/redrive", json=bad)).status_code == 400
     assert [entry.key for entry in world.log.topics[USER_EVENTS]] == ["u1", "u2", "user_events:0:0"]
+    assert {entry.attempt for entry in world.log.topics[USER_EVENTS]} == {2}
     assert json.loads(world.log.topics[USER_EVENTS][0].value)["event_id"] == "user_events:0:1"
     assert json.loads(world.log.topics[USER_EVENTS][1].value)["event_id"] == "own"
     assert world.log.topics[USER_EVENTS][2].value == b"rubbish"
