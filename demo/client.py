@@ -1,4 +1,9 @@
-"""The recommender as the demo sees it: from outside, over HTTP, connections kept open."""
+"""The recommender as the demo and the benchmarks put it under load and measure it: many requests at once, over HTTP.
+
+Programs use ``recommender_client``, which is typed, synchronous, of one connection, and tells at once what went wrong.
+This one is none for them: it counts the errors that it hides by asking again until a server that was killed is back,
+and answers what the server said, unread, so that measuring costs little.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,18 @@ import aiohttp
 import msgspec
 
 from models.items import Item
+from recommender_client import Unreachable
 
 # A request is repeated until then: events carry ids, so the trainer learns a repeated one once.
 _PATIENCE_S = 30.0
 _PAUSE_S = 0.2
 
 
-class Unreachable(Exception):
-    """The recommender did not answer, however often it was asked."""
-
-
 class RecommenderClient:
-    """One client, one connection pool. ``errors_5xx`` counts answers of 500 and above, repeated requests included."""
+    """One client, one connection pool. ``errors_5xx`` counts answers of 500 and above, repeated requests included.
+
+    Every method but ``status`` raises ``Unreachable`` when nobody answered, however often it asked.
+    """
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session

@@ -5,7 +5,8 @@
         for item in recommender.recommend("ada", k=5, after=receipt).items:
             print(item.title or item.item_id, item.score, item.reason)
 
-It covers what most programs do; everything else is in ``/docs`` of the server. Members of answers that it does not know
+It covers what most programs do; everything else is in ``/docs`` of the server. For load and measurements there is
+``demo.client``. Members of answers that it does not know
 are passed over, so that an older client understands a newer server.
 """
 

@@ -20,6 +20,7 @@ from recommender_server.recommendation_request import from_body
 from recommender_server.recommending import Recommender
 from recommender_server.requests import Bounds, query_parameters, read_body, refuse_batch_size
 from recommender_server.served_log import ServedLog
+from recommender_server.slow_readers import unless_unread
 from stores.openapi import NDJSON, Operation
 
 # So many lines are answered at once: the recommender coalesces them, and other clients have their turn.
@@ -58,7 +59,7 @@ class BatchResource:
         lines = [line for line in body.split(b"\n") if line.strip()]
         refuse_batch_size(lines, self._bounds.max_batch)
         response.content_type = NDJSON
-        response.stream = self._answers(lines, request.context.request_id)
+        response.stream = unless_unread(self._answers(lines, request.context.request_id))
 
     async def _answers(self, lines: Sequence[bytes], request_id: str) -> AsyncIterator[bytes]:
         under_way: deque[asyncio.Task[bytes]] = deque()

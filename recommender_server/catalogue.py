@@ -14,7 +14,7 @@ from recommender_server.ingesting import Ingest
 from recommender_server.problems import Problem
 from stores.ports import ItemReader, Numbered
 
-# A search within a category looks at so many hits of all categories.
+# A search has so many hits, and one within a category looks at so many of all categories.
 MOST_HITS = 1_000
 
 Answer = TypeVar("Answer")
@@ -92,10 +92,12 @@ class Catalogue:
         more = str(page[-1].number) if len(page) == k else None
         return ItemList(request_id, [item for _, item in page], more)
 
-    async def search(self, text: str, k: int, category: str | None, request_id: str) -> ItemList:
-        """Return available items that match every word, the last by its beginning, best first."""
-        found = await self._ask(lambda items: items.search_text(text, k if category is None else MOST_HITS))
-        return ItemList(request_id, [item for item in found if category is None or item.category == category][:k])
+    async def search(self, text: str, k: int, category: str | None, cursor: int, request_id: str) -> ItemList:
+        """Return available items that match every word, the last by its beginning, best first, from a place on."""
+        end = min(cursor + k, MOST_HITS)
+        found = await self._ask(lambda items: items.search_text(text, end + 1 if category is None else MOST_HITS))
+        hits = [item for item in found if category is None or item.category == category]
+        return ItemList(request_id, hits[cursor:end], str(end) if cursor < end < min(len(hits), MOST_HITS) else None)
 
     async def categories(self, request_id: str) -> Categories:
         """Return all categories."""

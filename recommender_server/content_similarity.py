@@ -75,7 +75,7 @@ class ContentSimilarity:
         asked = [self._catalogue.newest(OF_ALL, None, None, request_id)]
         if item.category is not None:
             asked.append(self._catalogue.newest(OF_CATEGORY, item.category, None, request_id))
-        asked += [self._catalogue.search(word, OF_A_WORD, None, request_id) for word in words]
+        asked += [self._catalogue.search(word, OF_A_WORD, None, 0, request_id) for word in words]
         return {one.item_id: one for found in await asyncio.gather(*asked) for one in found.items}
 
     async def _or_nothing(self, missing: set[str], ask: Callable[[], Awaitable[Found]]) -> Found | None:

@@ -14,7 +14,6 @@ from recommender_server.ingesting import Ingest
 from recommender_server.item_bodies import ItemRecord
 from recommender_server.ndjson import LineResult, Streams, Summary
 from recommender_server.parameters import BODY_PROBLEMS, QUERY_PROBLEMS, K
-from recommender_server.problems import bad_parameter
 from recommender_server.requests import (
     Bounds,
     count,
@@ -42,7 +41,7 @@ GET = Operation(
             example="casab",
         ),
         Parameter("category", Annotated[str, Meta(min_length=1, max_length=MAX_CATEGORY)], "Only of this category."),
-        Parameter("cursor", Annotated[str, Meta(pattern=r"^[0-9]{1,15}$")], "`next` of the page before; not with q."),
+        Parameter("cursor", Annotated[str, Meta(pattern=r"^[0-9]{1,15}$")], "`next` of the page before."),
         K,
     ),
     problems=(*QUERY_PROBLEMS, "items-unavailable"),
@@ -91,14 +90,12 @@ class ItemsResource:
         k = count("k", given.get("k", self._bounds.default_k), self._bounds.max_k)
         category = short_text("category", given["category"], MAX_CATEGORY) if "category" in given else None
         request_id = request.context.request_id
+        cursor = number("cursor", given["cursor"]) if "cursor" in given else None
         if "q" not in given:
-            cursor = number("cursor", given["cursor"]) if "cursor" in given else None
             answer(response, await self._catalogue.newest(k, category, cursor, request_id))
             return
-        if "cursor" in given:
-            raise bad_parameter("cursor", "a search has one page: ask for a larger k")
         text = short_text("q", given["q"], MAX_QUERY)
-        answer(response, await self._catalogue.search(text, k, category, request_id))
+        answer(response, await self._catalogue.search(text, k, category, cursor or 0, request_id))
 
     async def on_put(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         """Create or replace one item, or a list of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import falcon.asgi
 import msgspec
@@ -16,6 +16,7 @@ from recommender_server.parameters import QUERY_PROBLEMS
 from recommender_server.problems import Problem
 from recommender_server.recommending import Recommender
 from recommender_server.requests import query_parameters
+from recommender_server.slow_readers import Open, unless_unread
 from stores.openapi import Operation
 
 EVERY_S = 1.0
@@ -24,13 +25,22 @@ LOOK_EVERY_S = 0.1
 MOST_CLIENTS = 32
 EVENT_STREAM = "text/event-stream"
 
+
+class LiveEvent(msgspec.Struct, frozen=True):
+    """One server-sent event. ``id``: the version of the report, of a report only."""
+
+    event: Literal["report", "unavailable"]
+    data: Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
+    id: str | None = None
+
+
 OPERATIONS = (
     Operation(
         "get",
         "/v1/metrics/stream",
         "The trainer's report about once a second, as server-sent events: quality beside its baselines, event rate,"
         " table sizes, freshness. Event `report`, or `unavailable` while the item store does not answer.",
-        None,
+        LiveEvent,
         answer_media=(EVENT_STREAM,),
         problems=QUERY_PROBLEMS,
     ),
@@ -55,7 +65,7 @@ class LiveReport:
         self._recommender = recommender
         self._new_deadline = new_deadline
         self._pause = pause
-        self._clients = 0
+        self._clients = Open()
         self._stopping = False
 
     async def process_startup(self, _scope: dict[str, Any], _event: dict[str, Any]) -> None:
@@ -82,27 +92,24 @@ class LiveReport:
         """Send reports until the client leaves or the process stops."""
         query_parameters(request, ())
         self.refuse_one_too_many()
-        response.sse = self.reports()
+        response.sse = unless_unread(self.reports())
 
     def refuse_one_too_many(self) -> None:
         """Raise ``Problem`` when enough clients are watching."""
-        if self._clients >= MOST_CLIENTS:
+        if len(self._clients) >= MOST_CLIENTS:
             raise Problem(
                 503, "too-many-requests-at-once", f"{MOST_CLIENTS} clients are watching already", retry_after_s=10
             )
 
     async def reports(self) -> AsyncGenerator[falcon.asgi.SSEvent, None]:
         """Yield a report about once a second, until told to stop."""
-        self._clients += 1
-        try:
+        with self._clients.one():
             while not self._stopping:
                 yield await self._report()
                 waited_s = 0.0
                 while waited_s < EVERY_S and not self._stopping:
                     await self._pause(LOOK_EVERY_S)
                     waited_s += LOOK_EVERY_S
-        finally:
-            self._clients -= 1
 
     async def _report(self) -> falcon.asgi.SSEvent:
         try:

@@ -1,6 +1,7 @@
 """Streams of JSON lines, taken in and given out while they come: nothing is held but the batch of the moment.
 
-A client that sends a long stream must read the answer meanwhile, as curl does: nobody keeps unread results.
+A client that sends a long stream must read the answer meanwhile, as curl does: nobody keeps unread results, and one who
+reads nothing is given up (``slow_readers``).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import msgspec
 from recommender_server.answers import EventResult
 from recommender_server.problems import Problem
 from recommender_server.requests import Bounds
+from recommender_server.slow_readers import Open, unless_unread
 from stores.openapi import NDJSON
 
-# A client who sends nothing for so long is given up; so is one who does not read.
+# A client who sends nothing for so long is given up.
 IDLE_S = 30.0
 # Streams that one process serves at once: each may last for hours, and none counts among the requests at once.
 MOST_STREAMS = 16
@@ -51,11 +53,11 @@ class Streams:
     """Counts the streams of this process, and refuses one too many."""
 
     def __init__(self) -> None:
-        self._running = 0
+        self._open = Open()
 
     def send(self, response: falcon.asgi.Response, lines: AsyncIterator[bytes], media: str = NDJSON) -> None:
         """Answer with a stream. Raises ``Problem`` when there are too many."""
-        if self._running >= MOST_STREAMS:
+        if len(self._open) >= MOST_STREAMS:
             raise Problem(503, "too-many-requests-at-once", f"{MOST_STREAMS} streams are open already", retry_after_s=5)
         response.content_type = media
         response.stream = self._counted(lines)
@@ -68,12 +70,9 @@ class Streams:
         self.send(response, lines)
 
     async def _counted(self, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        self._running += 1
-        try:
-            async for part in lines:
+        with self._open.one():
+            async for part in unless_unread(lines):
                 yield part
-        finally:
-            self._running -= 1
 
 
 def is_ndjson(request: falcon.asgi.Request) -> bool:

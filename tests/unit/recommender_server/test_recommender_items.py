@@ -33,6 +33,25 @@ async def test_items_are_found_by_their_words_the_last_one_by_its_beginning():
 
 
 @in_loop
+@pytest.mark.parametrize("category", [{}, {"category": "c"}])
+async def test_what_is_found_comes_page_after_page(monkeypatch, category):
+    monkeypatch.setattr("recommender_server.catalogue.MOST_HITS", 6)
+    async with serving(World(items=9)) as client:
+        pages, cursor = [], "0"
+        while cursor is not None:
+            params = {"q": "title", "k": "4", "cursor": cursor} | category
+            page = await client.simulate_get("/v1/items", params=params)
+            pages.append(ids(page))
+            cursor = page.json["next"]
+        assert pages == [["i000", "i001", "i002", "i003"], ["i004", "i005"]]
+        for beyond in ("6", "999999999999999"):
+            page = await client.simulate_get("/v1/items", params={"q": "title", "cursor": beyond} | category)
+            assert (ids(page), page.json["next"]) == ([], None)
+        page = await client.simulate_get("/v1/items", params={"q": "i000", "k": "4"} | category)
+        assert page.json["next"] is None
+
+
+@in_loop
 async def test_the_newest_items_come_page_after_page():
     async with serving(World(items=7)) as client:
         pages, params = [], {"k": "3"}
@@ -146,7 +165,7 @@ async def test_a_stream_that_cannot_go_on_says_how_far_it_came():
     ("method", "path", "body", "kind"),
     [
         ("GET", "/v1/items?q=", None, "bad-parameter"),
-        ("GET", "/v1/items?q=a&cursor=1", None, "bad-parameter"),
+        ("GET", "/v1/items?q=a&cursor=x", None, "bad-parameter"),
         ("GET", "/v1/items?cursor=-1", None, "bad-parameter"),
         ("GET", "/v1/items?cursor=1e3", None, "bad-parameter"),
         ("GET", "/v1/items?category=" + "c" * 300, None, "bad-parameter"),
