@@ -5,7 +5,8 @@
 The real processes on the demo's ports: initial training on the older half of the log, then the stream at 400 events per
 second, and before every fifth positive the list of its user, as in the demo. After some seconds as many new items are
 put as records alone, each with the content of an item of the catalogue under a new id. Measured: how soon each of some
-of them is an answer's subject in ``similar``, and which of them stood on anyone's list within the time, and why there.
+of them is an answer's subject in ``similar``, and known to the index itself, and which of them stood on anyone's list
+within the time, and why there.
 The last line is one JSON object.
 """
 
@@ -83,11 +84,11 @@ async def _nothing(batch: list[StreamEvent]) -> None:
     pass
 
 
-async def until_similar(client: RecommenderClient, item_id: str) -> float | None:
-    """Return seconds until the index answers what is like an item; ``None`` when it does not in time."""
+async def until_similar(client: RecommenderClient, item_id: str, **parameters: str) -> float | None:
+    """Return seconds until it is answered what is like an item; ``None`` when it is not in time."""
     started_s = time.monotonic()
     while (waited_s := time.monotonic() - started_s) < GIVE_UP_S:
-        answer = await client.similar(item_id)
+        answer = await client.similar(item_id, **parameters)
         if answer.get("source") == "similar" and answer["items"]:
             return waited_s
         await asyncio.sleep(0.02)
@@ -96,8 +97,8 @@ async def until_similar(client: RecommenderClient, item_id: str) -> float | None
 
 async def measure(
     client: NotingClient, replayer: Replayer, new: Sequence[Item], seconds: float
-) -> tuple[list[float | None], float]:
-    """Replay, put the items, look; return the seconds until ``similar``, and those that putting them took."""
+) -> tuple[list[float | None], list[float | None], float]:
+    """Replay, put the items, look; return seconds until ``similar`` answers, until the index does, and of putting."""
     end_s = time.monotonic() + BEFORE_S + seconds
     sending = asyncio.create_task(replayer.run(lambda: time.monotonic() > end_s))
     await asyncio.sleep(BEFORE_S)
@@ -105,14 +106,16 @@ async def measure(
     client.lists = client.degraded = 0
     started_s = time.monotonic()
     # One by one at first, each looked for at once; the rest together.
-    waits = []
+    waits, index_waits = [], []
     for item in new[:ASKED_FOR]:
         await client.put_items([item])
+        by_index = asyncio.create_task(until_similar(client, item.item_id, by="behaviour"))
         waits.append(await until_similar(client, item.item_id))
+        index_waits.append(await by_index)
     await client.put_items(new[ASKED_FOR:])
     took_s = time.monotonic() - started_s
     await sending
-    return waits, took_s
+    return waits, index_waits, took_s
 
 
 async def run(
@@ -133,10 +136,9 @@ async def run(
             freshness=Freshness(client),
             on_accepted=_nothing,
         )
-        waits, put_s = await measure(client, replayer, new, seconds)
+        waits, index_waits, put_s = await measure(client, replayer, new, seconds)
         await asyncio.sleep(1.5)
         await watch.look()
-    found = [wait for wait in waits if wait is not None]
     sources = list(client.first_sources.values())
     return {
         "new_items": len(new),
@@ -148,17 +150,23 @@ async def run(
         "lists": client.lists,
         "lists_degraded": client.degraded,
         "share_of_places": round(client.places / max(10 * client.lists, 1), 4),
-        "until_similar_s": {
-            "asked": len(waits),
-            "found": len(found),
-            "p50": round(float(np.median(found)), 3) if found else None,
-            "max": round(max(found), 3) if found else None,
-        },
+        "until_similar_s": _summary(waits),
+        "until_in_index_s": _summary(index_waits),
         "events": progress.sent,
         "recall10_served": round(progress.hits / max(progress.scored, 1), 4),
         "index_items": watch.status["index"]["items"],
         "content_score_difference": watch.status["trainer"]["report"].get("content_score_difference"),
         "index_score_difference": watch.status["trainer"]["report"].get("index_score_difference"),
+    }
+
+
+def _summary(waits: Sequence[float | None]) -> dict[str, Any]:
+    found = [wait for wait in waits if wait is not None]
+    return {
+        "asked": len(waits),
+        "found": len(found),
+        "p50": round(float(np.median(found)), 3) if found else None,
+        "max": round(max(found), 3) if found else None,
     }
 
 

@@ -56,10 +56,10 @@ class RecommenderClient:
         body = {"item_ids": list(item_ids), "k": k}
         return (await self._request("POST", "/v1/recommendations", json=body))[1]
 
-    async def similar(self, item_id: str, k: int = 10) -> dict[str, Any]:
-        """Return the items most like one."""
+    async def similar(self, item_id: str, k: int = 10, **parameters: str) -> dict[str, Any]:
+        """Return the items most like one; ``by`` as the API has it."""
         path = f"/v1/items/{quote(item_id, safe='')}/similar"
-        return (await self._request("GET", path, params={"k": str(k)}))[1]
+        return (await self._request("GET", path, params={"k": str(k), **parameters}))[1]
 
     async def status(self) -> dict[str, Any] | None:
         """Return what the recommender tells of the whole system, ``None`` while it does not answer."""

@@ -46,7 +46,7 @@ function show(items) {
 
 function place(item) {
   const title = item.title || item.item_id;
-  const details = [item.category, item.price === null ? null : `${item.price}`, `score ${item.score.toFixed(2)}`].filter(Boolean).join(" · ");
+  const details = [item.category && item.category.replaceAll("|", ", "), item.price === null ? null : `${item.price}`, `score ${item.score.toFixed(2)}`].filter(Boolean).join(" · ");
   return element("li", { "data-id": item.item_id },
     cover(title),
     element("div", {},

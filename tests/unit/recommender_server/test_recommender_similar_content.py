@@ -49,6 +49,13 @@ async def test_a_new_item_is_in_the_list_of_what_it_is_like_from_its_first_secon
         result = await client.simulate_get("/v1/items/alien/similar", params={"by": "content"})
         of_new = await client.simulate_get("/v1/items/new/similar", params={"by": "content", "k": 2})
         both = await client.simulate_get("/v1/items/new/similar", params={"by": "both", "k": 2})
+        by_itself = await client.simulate_get("/v1/items/new/similar", params={"k": 2})
+        by_behaviour = await client.simulate_get("/v1/items/new/similar", params={"by": "behaviour", "k": 2})
+        world.index.down = True
+        without_index = await client.simulate_get("/v1/items/new/similar", params={"k": 2})
+    # Unless it was asked how others behave: of that nobody knows anything yet.
+    assert ids(by_itself) == ids(without_index) == ids(of_new) and ids(by_behaviour) == []
+    assert (by_itself.json["degraded"], without_index.json["degraded"]) == (False, True)
     assert (result.status_code, result.json["source"], result.json["degraded"]) == (200, "similar", False)
     assert "new" in ids(result)
     assert "alien" not in ids(result)
