@@ -21,6 +21,9 @@ from recommender_server.requests import receipt as read_receipt
 from stores.openapi import JSON, NDJSON, Operation, Parameter
 from stores.ports import USER_EVENTS
 
+# Epoch seconds are positive, so nothing happened before 1970.
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
 
 class EventBody(msgspec.Struct, frozen=True):
     """An event as clients send it; setting EVENT_FIELDS may give the fields other names. Other members are ignored."""
@@ -30,7 +33,7 @@ class EventBody(msgspec.Struct, frozen=True):
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     event_id: Id | None = None
     value: float | None = None
-    timestamp: float | str | None = None
+    timestamp: Annotated[float, msgspec.Meta(ge=0)] | Moment | None = None
 
 
 class EventBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,6 +51,7 @@ OPERATIONS = (
         "Tell what users did; durable when accepted. As a stream of lines it is answered by one result per line.",
         [Accepted, LineResult, Summary],
         body=[EventBody, EventBatch],
+        line=EventBody,
         body_media=(JSON, NDJSON),
         answer_media=(JSON, NDJSON),
         status=202,

@@ -44,7 +44,7 @@ class Operation(msgspec.Struct, frozen=True):
 
     ``body``: a type, a list of types, a tuple of members, or ``None``. ``answer``: a type, a list of types (any),
     or ``None`` where the answer is text. Of an NDJSON stream both describe one line. ``problems``: the kinds it may
-    answer. ``example``: a body.
+    answer. ``example``: a body. ``line``: what a line of an NDJSON body is, where that is not all that a body may be.
     """
 
     method: Literal["get", "post", "put", "patch", "delete"]
@@ -53,6 +53,7 @@ class Operation(msgspec.Struct, frozen=True):
     answer: Any
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
+    line: Any = None
     body_media: tuple[str, ...] = (JSON,)
     body_required: bool = True
     answer_media: tuple[str, ...] = (JSON,)
@@ -136,6 +137,7 @@ class _Writer:
             members = one.body if isinstance(one.body, tuple) else ()
             types += [parameter.type for parameter in (*one.parameters, *members)]
             bodies = one.body if isinstance(one.body, list) else [] if isinstance(one.body, tuple) else [one.body]
+            bodies = [*bodies, one.line]
             answers = one.answer if isinstance(one.answer, list) else [one.answer]
             types += [kind for kind in (*bodies, *answers) if kind is not None]
         schemas, components = msgspec.json.schema_components(
@@ -153,14 +155,14 @@ class _Writer:
             "responses": self._responses(one),
         }
         if one.body is not None:
-            schema = self._body(one.body)
-            plain = {"schema": schema}
-            media = plain if one.example is None else plain | {"example": one.example}
-            written["requestBody"] = {
-                "required": one.body_required,
+            content = {}
+            for media in one.body_media:
+                of_line = media == NDJSON and one.line is not None
+                content[media] = {"schema": self._schema(one.line) if of_line else self._body(one.body)}
                 # An example is written as JSON; it is none of a body that is binary.
-                "content": {kind: media if kind in (JSON, NDJSON) else plain for kind in one.body_media},
-            }
+                if one.example is not None and media in (JSON, NDJSON):
+                    content[media]["example"] = one.example
+            written["requestBody"] = {"required": one.body_required, "content": content}
         return written
 
     def _schema(self, kind: Any) -> dict[str, Any]:
