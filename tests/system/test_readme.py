@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,9 +20,12 @@ def _examples() -> list[str]:
 
 def _curl(loop: RealLoop, example: str) -> str:
     assert shutil.which("curl"), "the README's examples need curl"
-    command = shlex.split(example.replace("localhost:8000", loop.recommender_url.removeprefix("http://")))
+    command = example.replace("localhost:8000", loop.recommender_url.removeprefix("http://"))
     finished = subprocess.run(
-        [*command, "--fail-with-body", "--max-time", "10"], capture_output=True, text=True, check=False
+        ["bash", "-o", "pipefail", "-c", f"{command} --fail-with-body --max-time 10"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert finished.returncode == 0, (example, finished.stdout, finished.stderr)
     return finished.stdout
