@@ -7,6 +7,7 @@ looks at the records of now: an item that changed is judged as it is, and one th
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recommender_server.degradation import Deadline, DependencyUnavailable
@@ -89,7 +90,7 @@ class PassingItems:
 
     async def _read_all(self, wanted: Filter, found: _Found, deadline: Deadline) -> None:
         """Read the newest first, of the only categories that can pass where there are such."""
-        categories: list[str | None] = [None] if wanted.categories is None else sorted(wanted.categories)
+        categories: Sequence[str | None] = [None] if wanted.categories is None else sorted(wanted.categories)
         newest = await self._dependencies.of_items(lambda items: items.newest(1), deadline)
         found.highest = newest[0].number if newest else 0
         for category in categories:
