@@ -12,8 +12,13 @@ const headers = (more = {}) => (key ? { ...more, Authorization: `Bearer ${key}` 
 export async function ask(path, options = {}) {
   const response = await fetch(path, { ...options, headers: headers(options.headers) });
   const body = response.status === 204 ? {} : await response.json();
-  if (!response.ok) throw new Error(body.detail || `the server answered ${response.status}`);
+  if (!response.ok) throw new Error(said(body, response.status));
   return body;
+}
+
+function said(problem, status) {
+  if (problem.type === "/problems/no-key") return "This server wants a key: give it one in the operator's view.";
+  return problem.detail || `the server answered ${status}`;
 }
 
 export const post = (path, body) =>
@@ -26,7 +31,7 @@ export async function watch(heard) {
   for (;;) {
     try {
       const response = await fetch("/v1/metrics/stream", { headers: headers() });
-      if (!response.ok) throw new Error((await response.json()).detail);
+      if (!response.ok) throw new Error(said(await response.json(), response.status));
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (let part = await reader.read(); !part.done; part = await reader.read()) {

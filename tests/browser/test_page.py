@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 import threading
 import time
@@ -193,3 +194,30 @@ def test_dead_letters_are_shown_and_driven_again(browser: Browser, loop: RealLoo
     page.get_by_role("button", name="Append all records of items").click()
     expect(page.locator("#state")).to_contain_text("1 dead letters appended again", timeout=SOON_MS)
     context.close()
+
+
+def test_a_key_that_reads_and_ingests_is_enough_for_the_page(browser: Browser, loop: RealLoop, tmp_path: Path) -> None:
+    key = "one-that-reads-and-ingests"
+    stores = {f"{name.upper()}_URL": f"sqlite:///{loop.folder}/{name}.db" for name in ("events", "users", "items")}
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    guarded = RealLoop(tmp_path, **stores, INDEX_URL=loop.index_url, API_KEYS=f"page:read+ingest:{digest}")
+    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    try:
+        guarded.start("recommender_server")
+        guarded.wait(lambda: guarded.get("/readyz")[0] == 200, "the guarded one is ready")
+        page = context.new_page()
+        page.goto(f"{guarded.recommender_url}/")
+        expect(page.locator("#state")).to_contain_text("wants a key", timeout=SOON_MS)
+        page.get_by_role("tab", name="Operator").click()
+        page.fill("#key", key)
+        page.get_by_role("button", name="Use").click()
+        # Dead letters are for who administers it.
+        expect(page.locator("#letters")).to_contain_text("scope admin", timeout=SOON_MS)
+        page.get_by_role("tab", name="Recommendations").click()
+        page.get_by_role("button", name="Be a new visitor").click()
+        _like_found(page, "quiet")
+        expect(page.locator("#list-source")).to_contain_text("personal", timeout=SOON_MS)
+        expect(page.locator("#recall polyline").first).to_be_attached(timeout=SOON_MS)
+    finally:
+        context.close()
+        guarded.stop()
