@@ -19,6 +19,9 @@ from recommender_server.dependencies import Dependencies, Edges
 from recommender_server.passing_items import MOST_PASSING, READ_AT_ONCE, PassingItems
 from stores.ports import MAX_HITS, POPULAR, Candidates, Clock, Numbered, Query, ServingState, Vectors
 
+# So many items that pass a filter are compared with one by their vectors.
+MOST_COMPARED = 1_900
+
 
 @dataclass
 class Seeking:
@@ -157,7 +160,20 @@ class CandidateSources:
             shown = await self._take(seeking, found, beside=[item_id])
             if len(shown) == seeking.k or len(found) < size or size == MAX_HITS:
                 return shown
+            if size > seeking.first_size():
+                within = await self._all_that_pass(seeking, shown)
+                if within is not None and len(within) <= MOST_COMPARED:
+                    nearest = await self._nearest(item_id, within, seeking.deadline)
+                    return await self._take(seeking, nearest, beside=[item_id])
             size = min(4 * size, MAX_HITS)
+
+    async def _nearest(self, item_id: str, others: Sequence[str], deadline: Deadline) -> list[Scored]:
+        """Return these items by the cosine with one, those left out that the index does not know."""
+        vectors = await self._dependencies.vectors([item_id, *others], deadline)
+        own = vectors.pop(item_id, None)
+        if own is None or not vectors:
+            return []
+        return ranking.top(list(vectors), np.array([vector @ own for vector in vectors.values()]), len(vectors))
 
     async def popular(self, seeking: Seeking) -> tuple[list[Scored], bool]:
         """Return the most popular items, and whether the store confirmed the list (or it is the last known one)."""

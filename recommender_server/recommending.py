@@ -8,7 +8,7 @@ from collections import Counter
 
 import msgspec
 
-from recommender_server import cursor
+from recommender_server import cursor, filter_expression
 from recommender_server.answers import AsOf, LeftOut, Pick, Recommendations, Source, recommended
 from recommender_server.arranging import Arranger
 from recommender_server.candidates import CandidateSources, Seeking
@@ -72,6 +72,8 @@ class Recommender:
             steps = ["popular", "personal"]
         steps.append("new")
         source, picks = await self._fill(steps, seeking, request.item_id, state)
+        if request.item_id is not None and any(rule.by_page for rule in asked):
+            picks += await self._of_category(request.item_id, request, steps, seeking, picks, state)
         if length > request.k:
             picks = await self._arranger.arrange(picks, request, asked, seeking)
         if len(picks) == request.k and not request.rules:
@@ -114,6 +116,27 @@ class Recommender:
         return Seeking(
             k, recent, None, blocked, CatalogueView(self._dependencies, deadline, missing), deadline, missing
         )
+
+    async def _of_category(
+        self,
+        page: str,
+        request: RecommendationRequest,
+        steps: list[Source],
+        seeking: Seeking,
+        picks: list[Pick],
+        state: ServingState | None,
+    ) -> list[Pick]:
+        """Return the best k of the category of a page's item, without the picks: its order begins with these."""
+        await seeking.catalogue.read([page])
+        item = seeking.catalogue.get(page)
+        if item is None or item.category is None:
+            return []
+        own = filter_expression.of_category(item.category)
+        wanted = own if request.filter is None else filter_expression.both(request.filter, own)
+        catalogue = CatalogueView(self._dependencies, seeking.deadline, seeking.missing, wanted)
+        within = dataclasses.replace(seeking, k=request.k, catalogue=catalogue)
+        listed = {pick.item_id for pick in picks}
+        return [pick for pick in (await self._fill(steps, within, page, state))[1] if pick.item_id not in listed]
 
     # --- the chain of sources -----------------------------------------------------------------------------------
 

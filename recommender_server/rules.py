@@ -33,7 +33,8 @@ class Boost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A rule over the best 4k + 20 candidates of a request for k items.
+    """A rule over the best 4k + 20 candidates of a request for k items, for ``item-page`` also the best k of the page's
+    category.
 
     ``boost``: changes scores. ``order``: ``item-page`` puts the category of the page's item first, and in it what costs
     about as much; ``score`` leaves the order alone. ``bury``: items that pass this filter come last. ``pin``: these

@@ -94,6 +94,32 @@ async def test_the_item_page_shows_its_own_category_first_and_what_costs_about_a
     assert {item["source"] for item in result.json["items"]} == {"similar"}
 
 
+@pytest.mark.parametrize("visitor", [{}, {"user_id": "u0"}])
+@in_loop
+async def test_the_item_page_begins_with_its_category_however_unlike_its_items_are(visitor):
+    world = _world(items=400)
+    page, *others = world.index.ids[::80]
+    for price, item_id in enumerate([page, *others]):
+        world.items.records[item_id] = Item(item_id, title=item_id, category="rare", price=float(price * price))
+        # All others are nearer to the page's item than these.
+        row = world.index.ids.index(item_id)
+        world.index.columns[row] = -world.index.columns[0] if item_id != page else world.index.columns[0]
+    for row, item_id in enumerate(world.index.ids):
+        if item_id not in (page, *others):
+            world.index.columns[row, :4] = world.index.columns[0, :4] + world.index.columns[row, :4] / 100
+    world.items.records[others[1]] = msgspec.structs.replace(world.items.records[others[1]], available=False)
+    world.users.documents["u0"] = msgspec.structs.replace(world.users.documents["u0"], seen=[], recent=[])
+    async with serving(world) as client:
+        params = {"item_id": page, "rules": "item-page", "k": 5, **visitor}
+        result = await client.simulate_get("/v1/recommendations", params=params)
+        dear = await client.simulate_get(
+            "/v1/recommendations", params={**params, "filter": "price > 1 or price = null"}
+        )
+    assert ids(result)[:3] == [others[0], others[2], others[3]] and len(set(ids(result))) == 5
+    assert ids(dear)[:2] == [others[2], others[3]]
+    assert all(world.items.records[item_id].category != "rare" for item_id in ids(result)[3:])
+
+
 @in_loop
 async def test_a_stored_rule_counts_in_the_very_next_request_until_it_is_removed():
     world = _world()
