@@ -39,6 +39,16 @@ class Write:
     at_s: float
     rows: list[int] | None
 
+    def message(self, rows: ItemRows, chance: np.random.Generator) -> ItemRows | None:
+        """Return what it writes of these items, each moved a little, as learning does."""
+        if self.rows is None:
+            return None
+        vectors, contexts = (
+            table[self.rows] + MOVED * spread * chance.standard_normal((len(self.rows), len(spread)), dtype=np.float32)
+            for table, spread in ((table, table[:4096].std(axis=0)) for table in (rows.vectors, rows.contexts))
+        )
+        return ItemRows([rows.item_ids[row] for row in self.rows], vectors, contexts, rows.popularity[self.rows])
+
 
 class _SteppedClock:
     def __init__(self) -> None:
@@ -135,8 +145,11 @@ async def latencies_s(
     index: ItemIndex, queries: Sequence[Query], rows: ItemRows, writes: Sequence[Write]
 ) -> list[float]:
     """Return how long each search took from when it was due, while the writes come when they are due."""
+    chance = np.random.default_rng(2)
+    messages = [write.message(rows, chance) for write in writes]
     began_s = time.perf_counter()
-    writing = asyncio.create_task(_write(index, rows, writes, began_s))
+    due_s = [began_s + write.at_s for write in writes]
+    writing = asyncio.create_task(_write(index, rows.popularity, list(zip(due_s, messages, strict=True))))
     found = []
     for n in range(round(RECORDED_S * SEARCHES_PER_S)):
         due_s = began_s + n / SEARCHES_PER_S
@@ -148,24 +161,13 @@ async def latencies_s(
     return found
 
 
-async def _write(index: ItemIndex, rows: ItemRows, writes: Sequence[Write], began_s: float) -> None:
-    chance = np.random.default_rng(2)
-    moved = [MOVED * table.std(axis=0) for table in (rows.vectors, rows.contexts)]
+async def _write(index: ItemIndex, popularity: Vectors, messages: Sequence[tuple[float, ItemRows | None]]) -> None:
     status = index.status()
-    for write in writes:
-        if write.rows is not None:
-            vectors, contexts = (
-                table[write.rows] + step * chance.standard_normal((len(write.rows), len(step)), dtype=np.float32)
-                for table, step in zip((rows.vectors, rows.contexts), moved, strict=True)
-            )
-            item_ids = [rows.item_ids[row] for row in write.rows]
-            message = ItemRows(item_ids, vectors, contexts, rows.popularity[write.rows])
-        while time.perf_counter() < began_s + write.at_s:
+    for due_s, message in messages:
+        while time.perf_counter() < due_s:
             await asyncio.sleep(0)
         stamp = Stamp(status.epoch, status.seq, status.seq + 1)
-        steps = (
-            index.popularity_steps(rows.popularity, stamp) if write.rows is None else index.upsert_steps(message, stamp)
-        )
+        steps = index.popularity_steps(popularity, stamp) if message is None else index.upsert_steps(message, stamp)
         for _ in steps:
             await asyncio.sleep(0)
         status = index.status()

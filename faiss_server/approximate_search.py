@@ -99,10 +99,10 @@ class ApproximateSearch:
         return sum(np.intersect1d(right, mine).size for right, mine in zip(truth, found, strict=True))
 
     def wider(self, nprobe: int) -> int | None:
-        """Return half as many lists more to probe; ``None`` when that is more than is worth it."""
+        """Return a quarter more lists to probe; ``None`` when that is more than is worth it."""
         if nprobe >= self.max_nprobe:
             return None
-        return min(nprobe + max(1, nprobe // 2), self.max_nprobe)
+        return min(nprobe + max(1, nprobe // 4), self.max_nprobe)
 
     def use(self, nprobe: int, recall: float) -> None:
         """Probe so many lists from now on; ``recall`` is what was measured with them."""

@@ -6,6 +6,7 @@ For one thread, as ``ItemIndex``, which owns it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -22,8 +23,11 @@ from faiss_server.item_table import EXTRA_COLUMNS, MAX_NUMBER, ItemTable
 from faiss_server.recent_queries import RecentQueries
 from stores.ports import MAX_HITS, Candidates, Query, Vectors
 
-# A batch is searched as one, with so many hits more, when no query of it excludes more than this.
+# A batch is searched as one, with so many hits more, when no query of it excludes more than this; and what excludes
+# more is searched exactly.
 MAX_EXTRA_HITS = 600
+# So many hits more are asked of lists where something is excluded; when they do not do, so many times the lists.
+SPARE_HITS, WIDER = 30, 4
 # Neighbours by cosine are chosen among this many times as many candidates by inner product.
 SIMILAR_CANDIDATES = 10
 SIMILAR_MIN_CANDIDATES = 500
@@ -130,22 +134,30 @@ class Searching:
     def _best_in_lists(
         self, approximate: ApproximateSearch, vectors: Vectors, wanted: list[_Wanted]
     ) -> list[tuple[Rows, Vectors]]:
-        # What is deleted is not in the lists, so whoever excludes nothing needs no filter.
-        together = [place for place, one in enumerate(wanted) if not len(one.excluded)]
-        found: dict[int, Rows] = {}
-        if together:
-            most = max(wanted[place].k for place in together)
-            found = dict(zip(together, approximate.search(vectors[together], max(most, 1)), strict=True))
+        # What is deleted is not in the lists. What is excluded is seldom among the best: then it leaves by name, which
+        # costs a fifth of keeping it from being found.
+        most = max(one.k + (SPARE_HITS if one.query.exclude else 0) for one in wanted)
+        found = approximate.search(vectors, max(most, 1))
         hits = []
-        for place, (one, vector) in enumerate(zip(wanted, vectors, strict=True)):
-            rows = found.get(place)
-            if rows is None:
-                rows = approximate.search(vector[None], max(one.k, 1), allowed=self._allowed(one))[0]
-            rows, scores = self._ranked(vector, rows)
+        for one, vector, candidates in zip(wanted, vectors, found, strict=True):
+            rows, scores = self._without_excluded(one, *self._ranked(vector, candidates))
+            if len(rows) < one.k and 0 < len(one.query.exclude) <= MAX_EXTRA_HITS:
+                # Those that come next lie in more lists than the best.
+                wide = min(WIDER * approximate.nprobe, approximate.max_nprobe)
+                candidates = approximate.search(vector[None], max(one.k, 1), wide, self._allowed(one))[0]
+                rows, scores = self._ranked(vector, candidates)
             # The lists that were searched may hold too few.
             enough = len(rows) >= one.k
             hits.append((rows[: one.k], scores[: one.k]) if enough else self._best_alone(one, vector))
         return hits
+
+    def _without_excluded(self, wanted: _Wanted, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+        if not wanted.query.exclude:
+            return rows, scores
+        item_ids = self.table.item_ids(rows)
+        excluded = set(item_ids).intersection(wanted.query.exclude)
+        kept = [place for place, item_id in enumerate(item_ids) if item_id not in excluded]
+        return rows[kept], scores[kept]
 
     def _allowed(self, wanted: _Wanted) -> RowFilter:
         mask = self.table.alive.copy()
@@ -203,12 +215,17 @@ class _Wanted:
     """What one query asks for, in rows."""
 
     def __init__(self, query: Query, table: ItemTable) -> None:
-        self.excluded = table.rows_of(query.exclude) if query.exclude else _NO_ROWS
+        self.query, self._table = query, table
         self.also = table.rows_of(query.also) if query.also else _NO_ROWS
         self.within = table.rows_of(list(dict.fromkeys(query.within))) if query.within else _NO_ROWS
         self.k = query.k
-        if self.k > table.items - len(self.excluded):  # so many may not exist
+        if self.k > table.items - len(query.exclude):  # so many may not exist
             self.k = min(self.k, table.items - len(np.unique(self.excluded)))
+
+    @cached_property
+    def excluded(self) -> Rows:
+        """Rows that are not to be found, some perhaps twice."""
+        return self._table.rows_of(self.query.exclude) if self.query.exclude else _NO_ROWS
 
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
