@@ -11,7 +11,7 @@ import pytest
 from faiss_server.item_index import ItemIndex
 from faiss_server.item_table import POPULARITY_SLICE, PUT_SLICE
 from faiss_server.rebuilding import MEASURE_EVERY_S, RETRY_AFTER_S, Rebuilding
-from stores.ports import ItemRows, StaleEpoch, Stamp
+from stores.ports import ItemRows, Query, StaleEpoch, Stamp
 from stores.recording_metrics import RecordingMetrics
 from tests.unit.faiss_server.index_worlds import learned_rows, plain, structureless_rows, subset, user_queries
 
@@ -221,6 +221,23 @@ def test_as_many_as_were_asked_for_come_whatever_is_excluded(excluded):
             assert len(found.item_ids) == len(set(found.item_ids)) == 700
             assert set(gone).isdisjoint(found.item_ids)
             assert (np.diff(found.scores) <= 0).all()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("best_excluded", [3, 200])
+def test_what_comes_after_the_excluded_is_found_however_many_of_the_best_they_are(best_excluded):
+    async def scenario(world: World) -> None:
+        world.replace(learned_rows(N))
+        await world.until(lambda: world.index.approximate is not None)
+        table, hits = world.index.table, 0
+        for query in user_queries(50, seed=78):
+            order = np.argsort(-(table.columns @ query))
+            gone = [*table.item_ids(order[:best_excluded]), "unknown", *table.item_ids(order[-100:])]
+            [found] = world.index.search([Query(vector=query, k=10, exclude=gone)])
+            assert len(found.item_ids) == 10 and set(gone).isdisjoint(found.item_ids)
+            hits += len(set(found.item_ids) & set(table.item_ids(order[best_excluded : best_excluded + 10])))
+        assert hits / 500 >= 0.95
 
     run(scenario)
 
