@@ -243,6 +243,8 @@ def _descend(
     """Take one step per pair, in ``order``; return the mean cross entropy before each step."""
     d = p.shape[1]
     candidates = np.empty(negatives + 1, np.int32)
+    products = np.empty(negatives + 1, np.float32)
+    squares = np.empty(negatives + 1, np.float32)
     slopes = np.empty(negatives + 1, np.float32)
     gradient = np.empty(d, np.float32)
     total = 0.0
@@ -255,7 +257,7 @@ def _descend(
             state[0] ^= state[0] >> np.uint64(7)
             state[0] ^= state[0] << np.uint64(17)
             candidates[position] = np.int32(((state[0] >> np.uint64(32)) * np.uint64(len(q))) >> np.uint64(32))
-        softmax_gradient(p[user], q, biases, candidates, slopes, gradient)
+        softmax_gradient(p[user], q, biases, candidates, products, squares, slopes, gradient)
         total -= np.log(slopes[0] + np.float32(1.0))
         for position in range(negatives + 1):
             row = candidates[position]

@@ -12,11 +12,14 @@ negatives j; loss = cross entropy of i. Row-wise Adagrad (one accumulator per ro
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.learning_arrays import PoolArrays, Positives, Steps, TableArrays, TouchedArrays
+from models.prefetch import CACHE_LINE_BYTES, prefetch
 
 POSITIVE = 1
 MERELY_TOUCHED = 2
@@ -66,41 +69,79 @@ def _sample(
 
 
 @compiled
+def _multiply(
+    table: NDArray[np.float32],
+    rows: NDArray[np.int32],
+    direction: NDArray[np.float32],
+    products: NDArray[np.float32],
+    squares: NDArray[np.float32],
+) -> None:
+    """Write direction . row and row . row of each row, (n,)."""
+    for position in range(len(rows)):
+        row = rows[position]
+        product = np.float32(0.0)
+        square = np.float32(0.0)
+        for f in range(table.shape[1]):
+            product += direction[f] * table[row, f]
+            square += table[row, f] * table[row, f]
+        products[position] = product
+        squares[position] = square
+
+
+@compiled
+def _add_rows(
+    table: NDArray[np.float32], rows: NDArray[np.int32], weights: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Add weight * row of each row to ``out`` (d,)."""
+    fours = len(rows) - len(rows) % 4  # four at a time: what is added to is read and written once for all of them
+    for position in range(0, fours, 4):
+        row0, row1, row2, row3 = rows[position], rows[position + 1], rows[position + 2], rows[position + 3]
+        weight0, weight1 = weights[position], weights[position + 1]
+        weight2, weight3 = weights[position + 2], weights[position + 3]
+        for f in range(len(out)):
+            out[f] += (
+                weight0 * table[row0, f]
+                + weight1 * table[row1, f]
+                + weight2 * table[row2, f]
+                + weight3 * table[row3, f]
+            )
+    for position in range(fours, len(rows)):
+        row, weight = rows[position], weights[position]
+        for f in range(len(out)):
+            out[f] += weight * table[row, f]
+
+
+@compiled
 def softmax_gradient(
     x: NDArray[np.float32],
     items: NDArray[np.float32],
     biases: NDArray[np.float32],
     candidates: NDArray[np.int32],
+    products: NDArray[np.float32],
+    squares: NDArray[np.float32],
     slopes: NDArray[np.float32],
     gradient: NDArray[np.float32],
 ) -> None:
     """Differentiate the cross entropy of the first candidate under logits x . q_j + b_j.
 
     Writes d loss / d logit into ``slopes`` (n,) and d loss / d x into ``gradient`` (d,). The gradient of q_j is
-    slopes[j] x, of b_j slopes[j].
+    slopes[j] x, of b_j slopes[j]. ``products``, ``squares`` (n,) receive x . q_j and q_j . q_j.
     """
-    d = len(x)
+    n = len(candidates)
+    _multiply(items, candidates, x, products, squares)
     highest = np.float32(-np.inf)
-    for position in range(len(candidates)):
-        row = candidates[position]
-        logit = biases[row]
-        for f in range(d):
-            logit += x[f] * items[row, f]
-        slopes[position] = logit
-        highest = max(highest, logit)
+    for position in range(n):
+        slopes[position] = products[position] + biases[candidates[position]]
+        highest = max(highest, slopes[position])
     total = np.float32(0.0)
-    for position in range(len(candidates)):
+    for position in range(n):
         slopes[position] = np.exp(slopes[position] - highest)
         total += slopes[position]
-    for position in range(len(candidates)):
+    for position in range(n):
         slopes[position] /= total
     slopes[0] -= np.float32(1.0)
     gradient[:] = 0.0
-    for position in range(len(candidates)):
-        row = candidates[position]
-        slope = slopes[position]
-        for f in range(d):
-            gradient[f] += slope * items[row, f]
+    _add_rows(items, candidates, slopes, gradient)
 
 
 @compiled
@@ -117,31 +158,105 @@ def _rejection(share: float, even: float) -> np.float32:
 def _adagrad(
     table: NDArray[np.float32],
     accumulators: NDArray[np.float32],
-    row: int,
-    slope: np.float32,
+    rows: NDArray[np.int32],
+    slopes: NDArray[np.float32],
     direction: NDArray[np.float32],
-    strength: float,
+    products: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    strength: np.float32,
     steps: Steps,
 ) -> None:
-    """Step a row along slope * direction + l2 * row, at the rate that its accumulated mean squared gradient leaves."""
+    """Step each row along slope * direction + l2 * row, at the rate that its accumulated mean squared gradient leaves.
+
+    The squared gradient needs no pass over the row: it is made of ``products`` = direction . row and ``squares`` =
+    row . row. Of an item that was drawn twice they are those before its first step, which differ by what l2 lets them
+    count. All rows in one call: numba counts references to the arrays of each call, which took longer than a step.
+    """
     d = table.shape[1]
-    l2 = np.float32(steps.l2)
-    squares = np.float32(0.0)
+    l2, offset = np.float32(steps.l2), np.float32(steps.offset)
+    full_rate = strength * np.float32(steps.rate)
+    square = np.float32(0.0)
     for f in range(d):
-        g = slope * direction[f] + l2 * table[row, f]
-        squares += g * g
-    accumulators[row] += squares / np.float32(d)
-    rate = np.float32(strength * steps.rate / (steps.offset + np.sqrt(accumulators[row])))
-    for f in range(d):
-        table[row, f] -= rate * (slope * direction[f] + l2 * table[row, f])
+        square += direction[f] * direction[f]
+    for position in range(len(rows)):
+        row, slope = rows[position], slopes[position]
+        squared = slope * slope * square + np.float32(2.0) * slope * l2 * products[position]
+        squared = max(squared + l2 * l2 * squares[position], np.float32(0.0))
+        accumulated = accumulators[row] + squared / np.float32(d)
+        accumulators[row] = accumulated
+        rate = full_rate / (offset + np.sqrt(accumulated))
+        kept, moved = np.float32(1.0) - rate * l2, rate * slope
+        for f in range(d):
+            table[row, f] = kept * table[row, f] - moved * direction[f]
 
 
 @compiled
-def _mark(touched: TouchedArrays, item: int, mark: int) -> None:
-    if touched.item_marks[item] == 0:
-        touched.items[touched.sizes[1]] = item
-        touched.sizes[1] += 1
-    touched.item_marks[item] |= mark
+def _step_biases(
+    biases: NDArray[np.float32], rows: NDArray[np.int32], slopes: NDArray[np.float32], rate: np.float32
+) -> None:
+    for position in range(len(rows)):
+        biases[rows[position]] -= rate * slopes[position]
+
+
+@compiled
+def _mark(touched: TouchedArrays, rows: NDArray[np.int32], mark: int) -> None:
+    for position in range(len(rows)):
+        item = rows[position]
+        if touched.item_marks[item] == 0:
+            touched.items[touched.sizes[1]] = item
+            touched.sizes[1] += 1
+        touched.item_marks[item] |= mark
+
+
+@compiled
+def _fetch(array: NDArray[Any], rows: NDArray[np.int32]) -> None:
+    """Ask for these rows of an array, so that they are near when they are learned."""
+    width = array.strides[0]
+    for position in range(len(rows)):
+        address = array.ctypes.data + width * np.int64(rows[position])
+        for offset in range(0, width, CACHE_LINE_BYTES):
+            prefetch(address + offset)
+
+
+@compiled
+def _draw_candidates(
+    event: int,
+    positives: Positives,
+    tables: TableArrays,
+    recents: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    pool: PoolArrays,
+    touched: TouchedArrays,
+    steps: Steps,
+    random: NDArray[np.uint64],
+    out: NDArray[np.int32],
+) -> int:
+    """Write an event's candidates into ``out``, return how many; ask for all rows it will touch; let the pool have it.
+
+    None of it depends on what is learned, so it is done one event ahead: memory comes while the one before is learned.
+    """
+    item = positives.items[event]
+    random[0] = positives.seeds[event]
+    size = _sample(pool, positives.users[event], item, positives.known_items[event], steps.negatives, random, out)
+    candidates = out[:size]
+    _fetch(tables.items, candidates)
+    _fetch(tables.item_accumulators, candidates)
+    _fetch(tables.biases, candidates)
+    _fetch(touched.item_marks, candidates)
+    context = recents[event, : min(counts[event], steps.context_length)]
+    _fetch(tables.contexts, context)
+    _fetch(tables.context_accumulators, context)
+    _fetch(touched.item_marks, context)
+    user = positives.users[event : event + 1]
+    _fetch(tables.users, user)
+    _fetch(tables.user_accumulators, user)
+    _fetch(touched.user_marks, user)
+    if positives.strengths[event] > 0.0:  # what was rejected is nothing that others passed over
+        slot = pool.total[0] % len(pool.items)
+        pool.items[slot] = item
+        pool.users[slot] = positives.users[event]
+        pool.total[0] += 1
+    return size
 
 
 @compiled
@@ -161,32 +276,36 @@ def learn_positives(
     d = tables.items.shape[1]
     x = np.empty(d, np.float32)
     gradient = np.empty(d, np.float32)
-    candidates = np.empty(steps.negatives + 1, np.int32)
-    slopes = np.empty(steps.negatives + 1, np.float32)
+    drawn = np.empty((2, steps.negatives + 1), np.int32)
+    most = max(steps.negatives, steps.context_length) + 1
+    products, squares, slopes = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+    weights = np.ones(steps.context_length + 1, np.float32)
+    for k in range(1, len(weights)):
+        weights[k] = weights[k - 1] * np.float32(steps.context_decay)
     random = np.empty(1, np.uint64)
-    for event in range(len(positives.users)):
-        user = positives.users[event]
-        item = positives.items[event]
+    events = len(positives.users)
+    upcoming = 0
+    for ahead in range(events + 1):
+        size = upcoming
+        if ahead < events:
+            upcoming = _draw_candidates(
+                ahead, positives, tables, recents, counts, pool, touched, steps, random, drawn[ahead % 2]
+            )
+        if ahead == 0:
+            continue
+        event = ahead - 1
+        candidates = drawn[event % 2, :size]
+        user = positives.users[event : event + 1]
+        recent = recents[event, : counts[event]]
+        context = recent[: steps.context_length]
         strength = positives.strengths[event]
-        random[0] = positives.seeds[event]
-        recent, count = recents[event], counts[event]
-        context = min(count, steps.context_length)
 
-        for f in range(d):
-            x[f] = tables.users[user, f]
-        weight = np.float32(1.0)
-        for k in range(context):
-            for f in range(d):
-                x[f] += weight * tables.contexts[recent[k], f]
-            weight *= np.float32(steps.context_decay)
+        x[:] = tables.users[user[0]]
+        _add_rows(tables.contexts, context, weights, x)
         for f in range(d):
             x[f] *= tables.head[f]
-
-        known = positives.known_items[event]
-        size = _sample(pool, user, item, known, steps.negatives, random, candidates)
-        softmax_gradient(x, tables.items, tables.biases, candidates[:size], slopes, gradient)
-        rejected = strength < 0.0
-        if rejected:
+        softmax_gradient(x, tables.items, tables.biases, candidates, products, squares, slopes, gradient)
+        if strength < 0.0:
             strength = -strength
             turn = _rejection(slopes[0] + 1.0, 1.0 / size)
             for position in range(size):
@@ -196,26 +315,19 @@ def learn_positives(
         for f in range(d):
             gradient[f] *= tables.head[f]
 
-        for position in range(size):
-            row = candidates[position]
-            _adagrad(tables.items, tables.item_accumulators, row, slopes[position], x, strength, steps)
-            tables.biases[row] -= np.float32(steps.bias_rate) * strength * slopes[position]
-            _mark(touched, row, POSITIVE if position == 0 else MERELY_TOUCHED)
-        _adagrad(tables.users, tables.user_accumulators, user, np.float32(1.0), gradient, strength, steps)
-        weight = np.float32(1.0)
-        for k in range(context):
-            _adagrad(tables.contexts, tables.context_accumulators, recent[k], weight, gradient, strength, steps)
-            weight *= np.float32(steps.context_decay)
-        if touched.user_marks[user] == 0:
-            touched.user_marks[user] = 1
-            touched.users[touched.sizes[0]] = user
-            touched.sizes[0] += 1
+        _adagrad(tables.items, tables.item_accumulators, candidates, slopes, x, products, squares, strength, steps)
+        _step_biases(tables.biases, candidates, slopes, strength * np.float32(steps.bias_rate))
+        _multiply(tables.users, user, gradient, products, squares)
+        _adagrad(tables.users, tables.user_accumulators, user, weights, gradient, products, squares, strength, steps)
+        _multiply(tables.contexts, context, gradient, products, squares)
+        _adagrad(
+            tables.contexts, tables.context_accumulators, context, weights, gradient, products, squares, strength, steps
+        )
 
-        for k in range(count):
-            _mark(touched, recent[k], MERELY_TOUCHED)
-        if rejected:
-            continue  # it moves embeddings only: it is nothing that others passed over
-        slot = pool.total[0] % len(pool.items)
-        pool.items[slot] = item
-        pool.users[slot] = user
-        pool.total[0] += 1
+        if touched.user_marks[user[0]] == 0:
+            touched.user_marks[user[0]] = 1
+            touched.users[touched.sizes[0]] = user[0]
+            touched.sizes[0] += 1
+        _mark(touched, candidates[:1], POSITIVE)
+        _mark(touched, candidates[1:], MERELY_TOUCHED)
+        _mark(touched, recent, MERELY_TOUCHED)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.compiled import compiled
 from models.growable_array import GrowableArray
 from models.histories import Recent
+from models.prefetch import CACHE_LINE_BYTES, prefetch
 from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
 from models.scoring_kernel import edge_weights, transition_weights
 
@@ -95,42 +96,79 @@ class Transitions:
 
 
 @compiled
-def _strengthen(memory: TransitionArrays, source: int, target: int, amount: float) -> None:
-    degree = memory.degrees[source]
-    for slot in range(degree):
-        if memory.neighbours[source, slot] == target:
-            memory.weights[source, slot] += amount
-            return
-    if degree < memory.neighbours.shape[1]:
-        memory.neighbours[source, degree] = target
-        memory.weights[source, degree] = amount
-        memory.degrees[source] = degree + 1
-        return
-    weakest = 0
-    for slot in range(1, degree):
-        if memory.weights[source, slot] < memory.weights[source, weakest]:
-            weakest = slot
-    if memory.weights[source, weakest] <= amount:
-        memory.neighbours[source, weakest] = target
-        memory.weights[source, weakest] = amount
+def _place_of(target: int, neighbours: NDArray[np.int32], source: int, degree: int) -> int:
+    """Return where a neighbour of ``source`` stands, -1 when it is none."""
+    found = np.int32(-1)
+    for slot in range(degree):  # without a way out: a dozen are looked at in one instruction
+        found = max(found, np.int32(slot) if neighbours[source, slot] == target else np.int32(-1))
+    return int(found)
 
 
 @compiled
-def _visit(memory: TransitionArrays, item: int, recent: NDArray[np.int32], count: int) -> None:
-    """Let ``item`` follow the newest of the first ``count`` of ``recent``, newest first."""
-    for slot in range(memory.degrees[item]):
-        memory.weights[item, slot] *= VISIT_DECAY
-    memory.visits[item] = memory.visits[item] * VISIT_DECAY + 1.0
+def _weakest(bits: NDArray[np.int32], source: int) -> int:
+    """Return where the first of the weakest edges of ``source`` stands, whose row is full."""
+    least = bits[source, 0]
+    for slot in range(1, bits.shape[1]):
+        least = min(least, bits[source, slot])
+    weakest = np.int32(bits.shape[1])
+    for slot in range(bits.shape[1]):
+        weakest = min(weakest, np.int32(slot) if bits[source, slot] == least else np.int32(bits.shape[1]))
+    return int(weakest)
+
+
+@compiled
+def _follow(memory: TransitionArrays, bits: NDArray[np.int32], recent: NDArray[np.int32], item: int) -> None:
+    """Let ``item`` follow each of ``recent``, newest first. ``bits``: those of the weights.
+
+    No weight is negative, so their bits, as integers, are in the same order, and integers are compared a dozen at once.
+    """
+    neighbours, weights, degrees = memory.neighbours, memory.weights, memory.degrees
     amount = 1.0
-    for k in range(min(count, FOLLOWED)):
-        _strengthen(memory, recent[k], item, amount)
-        _strengthen(memory, item, recent[k], amount * BACKWARD)
+    for k in range(len(recent)):
+        for backward in range(2):
+            source, target = (item, recent[k]) if backward else (recent[k], item)
+            gained = amount * BACKWARD if backward else amount
+            degree = degrees[source]
+            slot = _place_of(target, neighbours, source, degree)
+            if slot >= 0:
+                weights[source, slot] += gained
+                continue
+            if degree < weights.shape[1]:
+                slot = degree
+                degrees[source] += 1
+            else:
+                slot = _weakest(bits, source)
+                if weights[source, slot] > gained:
+                    continue
+            neighbours[source, slot] = target
+            weights[source, slot] = gained
         amount *= FOLLOWED_DECAY
+
+
+@compiled
+def _fetch(memory: TransitionArrays, items: NDArray[np.int32]) -> None:
+    """Ask for the edges of items, so that they are near when they change."""
+    neighbours, weights, width = memory.neighbours.ctypes.data, memory.weights.ctypes.data, memory.weights.strides[0]
+    for position in range(len(items)):
+        row = np.int64(items[position])
+        prefetch(memory.visits.ctypes.data + memory.visits.strides[0] * row)
+        prefetch(memory.degrees.ctypes.data + memory.degrees.strides[0] * row)
+        for offset in range(0, width, CACHE_LINE_BYTES):
+            prefetch(neighbours + width * row + offset)
+            prefetch(weights + width * row + offset)
 
 
 @compiled
 def _remember(
     memory: TransitionArrays, items: NDArray[np.int32], recent: NDArray[np.int32], counts: NDArray[np.int64]
 ) -> None:
+    bits = memory.weights.view(np.int32)
     for event in range(len(items)):
-        _visit(memory, items[event], recent[event], counts[event])
+        if event + 1 < len(items):
+            _fetch(memory, items[event + 1 : event + 2])
+            _fetch(memory, recent[event + 1, : min(counts[event + 1], FOLLOWED)])
+        item = items[event]
+        for slot in range(memory.degrees[item]):
+            memory.weights[item, slot] *= VISIT_DECAY
+        memory.visits[item] = memory.visits[item] * VISIT_DECAY + 1.0
+        _follow(memory, bits, recent[event, : min(counts[event], FOLLOWED)], item)

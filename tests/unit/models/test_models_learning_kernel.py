@@ -14,8 +14,8 @@ def test_the_gradient_is_that_of_autograd():
     biases = rng.normal(size=20).astype(np.float32)
     x = rng.normal(size=8).astype(np.float32)
     candidates = np.array([4, 7, 7, 1, 19], dtype=np.int32)  # a negative may be drawn twice
-    slopes, gradient = np.zeros(5, np.float32), np.zeros(8, np.float32)
-    softmax_gradient(x, items, biases, candidates, slopes, gradient)
+    products, squares, slopes, gradient = (np.zeros(n, np.float32) for n in (5, 5, 5, 8))
+    softmax_gradient(x, items, biases, candidates, products, squares, slopes, gradient)
 
     t_x, t_items, t_biases = (torch.tensor(a, requires_grad=True) for a in (x, items, biases))
     logits = t_items[candidates] @ t_x + t_biases[candidates]
