@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from river.reco import FunkMF
 
 from benchmarks.baselines.autograd import AutogradStep
 from benchmarks.filled_learner import filled_learner, popular_rows, some_positives
@@ -82,10 +81,12 @@ def seconds_of(work: Callable[[], None]) -> float:
 
 def measure(rows: int, settings: ModelSettings, repetitions: int) -> dict[str, float]:
     """Return microseconds per event of everything, at so many users and items."""
+    import river.reco  # nothing but this program needs it: requirements-bench.txt
+
     chance = np.random.default_rng(rows)
     learner = filled_learner(rows, rows, settings)
     autograd = AutogradStep(rows, rows, settings.dimension)
-    funk = FunkMF(n_factors=settings.dimension, seed=0)
+    funk = river.reco.FunkMF(n_factors=settings.dimension, seed=0)
     learner.learn(*some_positives(chance, learner, EVENTS))
     tables = learner.user_table, learner.item_table, learner.context_table
     floor_tables = [table.weights.copy() for table in tables]
@@ -116,7 +117,7 @@ def measure(rows: int, settings: ModelSettings, repetitions: int) -> dict[str, f
     return {name: float(np.median(values)) for name, values in samples.items()}
 
 
-def _learn_each(funk: FunkMF, pairs: Sequence[tuple[int, int]]) -> None:
+def _learn_each(funk: Any, pairs: Sequence[tuple[int, int]]) -> None:
     for user, item in pairs:
         funk.learn_one(user, item, 1.0)
 
