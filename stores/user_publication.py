@@ -7,7 +7,7 @@ from itertools import islice
 
 from models.learner import Learner
 from stores.outbox import Outbox, acknowledge
-from stores.ports import Metrics, UserDocument, UserWriter
+from stores.ports import Metrics, StoreUnavailable, UserDocument, UserWriter
 
 # The most documents in one message: none should take long to answer.
 USERS_AT_ONCE = 1_000
@@ -26,6 +26,9 @@ class UserPublication:
     ) -> None:
         self._learner, self._outbox, self._users, self._as_of = learner, outbox, users, as_of
         self._metrics = metrics
+        # Half as many after a failure: a store that is slow, or comes back to a long queue, answers in time for a few,
+        # and for all of them, asked again and again, it never would.
+        self._at_once = USERS_AT_ONCE
 
     def publish(self, version: int) -> None:
         """Publish all who wait. Safe to repeat. Raises ``StoreUnavailable``, ``StaleEpoch``."""
@@ -35,11 +38,16 @@ class UserPublication:
             acknowledge(self._outbox.forgotten, forgotten)
         waiting = self._outbox.users
         while waiting:
-            rows = list(islice(waiting, USERS_AT_ONCE))
+            rows = list(islice(waiting, self._at_once))
             documents = [self._document(row, version) for row in rows if self._learner.users.id(row)]
-            self._users.upsert(documents)
+            try:
+                self._users.upsert(documents)
+            except StoreUnavailable:
+                self._at_once = max(1, self._at_once // 2)
+                raise
             self._metrics.count("users_published", len(documents))
             acknowledge(waiting, rows)
+        self._at_once = min(USERS_AT_ONCE, 2 * self._at_once)
 
     def _document(self, row: int, version: int) -> UserDocument:
         learner, item_id = self._learner, self._learner.items.id
