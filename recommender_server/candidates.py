@@ -116,7 +116,7 @@ class CandidateSources:
             return await self._take(seeking, [(item_id, 0.0) for item_id in passing])
         shown: list[Scored] = []
         page = await self._newest(None, seeking.deadline)
-        while page and len(shown) < seeking.k:
+        while page and len(shown) < seeking.k and seeking.deadline.remaining_s():
             shown += await self._take(seeking, [(item.item_id, 0.0) for _, item in page])
             page = await self._newest(page[-1].number, seeking.deadline)
         return shown[: seeking.k]

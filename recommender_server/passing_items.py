@@ -7,14 +7,14 @@ looks at the records of now: an item that changed is judged as it is, and one th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from recommender_server.degradation import Deadline, DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.filter_expression import Filter
 from recommender_server.last_known import LastKnown
-from stores.ports import Clock, Numbered, StoreUnavailable
+from stores.ports import Clock, ItemReader, Numbered, StoreUnavailable
 
 # More than a user can have seen (10,000) and a list can hold: where more pass, the newest so many are enough.
 MOST_PASSING = 20_000
@@ -85,13 +85,13 @@ class PassingItems:
 
     async def _add(self, wanted: Filter, found: _Found, deadline: Deadline) -> None:
         """Add what came since."""
-        while page := await self._dependencies.of_items(lambda x: x.scan(found.highest, READ_AT_ONCE), deadline):
+        while page := await self._ask(lambda items: items.scan(found.highest, READ_AT_ONCE), deadline):
             _keep(page, wanted, found)
 
     async def _read_all(self, wanted: Filter, found: _Found, deadline: Deadline) -> None:
         """Read the newest first, of the only categories that can pass where there are such."""
         categories: Sequence[str | None] = [None] if wanted.categories is None else sorted(wanted.categories)
-        newest = await self._dependencies.of_items(lambda items: items.newest(1), deadline)
+        newest = await self._ask(lambda items: items.newest(1), deadline)
         found.highest = newest[0].number if newest else 0
         for category in categories:
             page = await self._page(category, None, deadline)
@@ -100,9 +100,11 @@ class PassingItems:
                 page = await self._page(category, page[-1].number, deadline)
 
     async def _page(self, category: str | None, before: int | None, deadline: Deadline) -> list[Numbered]:
-        return await self._dependencies.of_items(
-            lambda items: items.newest(READ_AT_ONCE, category=category, before=before), deadline
-        )
+        return await self._ask(lambda items: items.newest(READ_AT_ONCE, category=category, before=before), deadline)
+
+    async def _ask(self, ask: Callable[[ItemReader], Awaitable[list[Numbered]]], deadline: Deadline) -> list[Numbered]:
+        await asyncio.sleep(0)  # a store that is a file answers at once: others would wait for the whole reading
+        return await self._dependencies.of_items(ask, deadline)
 
 
 def _keep(page: list[Numbered], wanted: Filter, found: _Found) -> None:
