@@ -19,6 +19,7 @@ from models.evaluation import PrequentialEvaluator
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.prequential import Positive, train_passes
+from recommender_server.candidates import STRONGEST
 from stores.history import ColumnMap, load_history
 from stores.ports import ItemRows, Query, Vectors
 
@@ -82,17 +83,22 @@ def learn(positives: Iterator[Positive], queries: int, k: int) -> Learned:
 
 
 def _query(learner: Learner, user: int, k: int) -> Query:
-    """Return what serving asks for a user: recent items folded in, the neighbours of recent items scored too."""
+    """Return what serving asks for a user: recent items folded in, their neighbours with the largest lifts named."""
     settings, weights, item_id = learner.settings, learner.merge.weights.tolist(), learner.items.id
     recent = learner.recent(user).tolist()
     edges = {item: list(zip(*(part.tolist() for part in learner.neighbours(item)), strict=True)) for item in recent}
+    found = ranking.transitions(recent, edges)
+    t = np.array(list(found.values()), dtype=np.float64).reshape(-1, 2)
+    lifts = ranking.merged_scores(np.zeros(len(found)), t[:, 0], t[:, 1], weights)
+    largest = ranking.top(list(found), lifts, STRONGEST)
     folded = recent[: settings.context_length]
     return Query(
         vector=ranking.query_vector(learner.user_embedding(user), weights, settings.dimension),
         k=k,
         recent=[item_id(item) for item in folded],
         recent_weights=ranking.recent_weights(len(folded), weights, settings.context_decay),
-        also=[item_id(item) for item in ranking.transitions(recent, edges)],
+        lifted=[item_id(item) for item, _ in largest],
+        lifts=[lift for _, lift in largest],
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faiss_server.approximate_search import ApproximateSearch
 from faiss_server.exact_search import (
@@ -70,10 +71,9 @@ class Searching:
         answers = []
         for place, (query, vector, one) in enumerate(zip(queries, vectors, wanted, strict=True)):
             rows, scores = hits[place] if place in hits else self._first(one, *self._ranked(vector, one.within))
-            also_scores = inner_products_at(self.table.columns, one.also, vector)
-            # Nearly always all of them are known: then they need not be looked up once more.
-            also_ids = query.also if len(one.also) == len(query.also) else self.table.item_ids(one.also)
-            answers.append(Candidates(self.table.item_ids(rows), scores, also_ids, also_scores))
+            if query.lifted:
+                rows, scores = self._lifted(one, vector, rows, scores)
+            answers.append(Candidates(self.table.item_ids(rows), scores))
         return answers
 
     def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
@@ -180,13 +180,18 @@ class Searching:
     def _first(self, wanted: _Wanted, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
         """Return the first k of these hits that may be found."""
         if len(wanted.excluded) or self.table.deleted:
-            alive = self.table.alive
-            # For a moment what is excluded counts as deleted: cheaper than comparing two lists of rows.
-            alive[wanted.excluded] = False
-            kept = alive[rows]
-            alive[wanted.excluded] = True
+            kept = _others(self.table.alive, rows, wanted.excluded)
             rows, scores = rows[kept], scores[kept]
         return rows[: wanted.k], scores[: wanted.k]
+
+    def _lifted(self, wanted: _Wanted, vector: Vectors, rows: Rows, scores: Vectors) -> tuple[Rows, Vectors]:
+        """Return the best k when lifts count; ``rows``: the best k without, beyond which only lifted ones can come."""
+        kept = _others(self.table.alive, rows, wanted.lifted)
+        lifted_scores = inner_products_at(self.table.columns, wanted.lifted, vector) + wanted.lifts
+        rows = np.concatenate([wanted.lifted, rows[kept]])
+        scores = np.concatenate([lifted_scores, scores[kept]])
+        order = np.argsort(-scores, kind="stable")[: wanted.k]
+        return rows[order], scores[order]
 
     def _nearest(self, row: int, k: int) -> list[tuple[str, float]]:
         table, d = self.table, self.table.dimension
@@ -216,8 +221,10 @@ class _Wanted:
 
     def __init__(self, query: Query, table: ItemTable) -> None:
         self.query, self._table = query, table
-        self.also = table.rows_of(query.also) if query.also else _NO_ROWS
         self.within = table.rows_of(list(dict.fromkeys(query.within))) if query.within else _NO_ROWS
+        self.lifted, self.lifts = _NO_ROWS, _NO_LIFTS
+        if query.lifted:
+            self._lift(query, table)
         self.k = query.k
         if self.k > table.items - len(query.exclude):  # so many may not exist
             self.k = min(self.k, table.items - len(np.unique(self.excluded)))
@@ -227,8 +234,32 @@ class _Wanted:
         """Rows that are not to be found, some perhaps twice."""
         return self._table.rows_of(self.query.exclude) if self.query.exclude else _NO_ROWS
 
+    def _lift(self, query: Query, table: ItemTable) -> None:
+        if len(set(query.lifted)) != len(query.lifts) or len(query.lifted) != len(query.lifts):
+            raise BadQuery(f"{len(query.lifted)} lifted items, each named once, have {len(query.lifts)} lifts")
+        lifts = np.array(query.lifts, dtype=np.float32)
+        # Written so that NaN fails too.
+        if not (lifts.min() >= 0 and lifts.max() <= MAX_NUMBER):
+            raise BadQuery(f"a lift is not between 0 and {MAX_NUMBER:g}")
+        rows = table.places_of(query.lifted)
+        rows, lifts = rows[rows >= 0], lifts[rows >= 0]
+        found = _others(table.alive, rows, self.excluded)
+        if query.within is not None:
+            found &= np.isin(rows, self.within)
+        self.lifted, self.lifts = rows[found], lifts[found]
+
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+_NO_LIFTS: Vectors = np.empty(0, dtype=np.float32)
+
+
+def _others(alive: NDArray[np.bool_], rows: Rows, these: Rows) -> NDArray[np.bool_]:
+    """Say which of ``rows`` are alive and none of ``these``, which all are alive; -1 is the last row here."""
+    # For a moment these count as deleted: cheaper than comparing two lists of rows.
+    alive[these] = False
+    others: NDArray[np.bool_] = alive[rows]
+    alive[these] = True
+    return others
 
 
 def _check_k(k: int) -> None:

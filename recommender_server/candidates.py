@@ -7,7 +7,7 @@ what it needs does not answer; which one is asked in which case is decided in ``
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,19 +15,23 @@ import numpy as np
 from models import ranking
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.degradation import Deadline, DependencyUnavailable
-from recommender_server.dependencies import Dependencies, Edges
+from recommender_server.dependencies import Dependencies
+from recommender_server.item_graph import ItemGraph, Lifted, Neighbourhood
 from recommender_server.passing_items import MOST_PASSING, READ_AT_ONCE, PassingItems
 from stores.ports import MAX_HITS, POPULAR, Candidates, Clock, Numbered, Query, ServingState, Vectors
 
 # So many items that pass a filter are compared with one by their vectors.
 MOST_COMPARED = 1_900
+# The index is told so many of the largest lifts at first, and asked for so many hits beyond those that are needed. The
+# more of either, the sooner a list is known to be exact, and the longer are the messages (``benchmarks.serve``).
+STRONGEST, DEPTH = 100, 60
 
 
 @dataclass
 class Seeking:
     """What is sought in one request: k items, none of them ``blocked``, for someone with this history.
 
-    ``recent``: positives, NEWEST FIRST, the visitor's favourites among them. ``edges``: of the recent items, once read.
+    ``recent``: positives, NEWEST FIRST, the visitor's favourites among them. ``neighbourhood``: theirs, once read.
     ``missing``: the dependencies that the request had to do without.
     """
 
@@ -38,11 +42,11 @@ class Seeking:
     catalogue: CatalogueView
     deadline: Deadline
     missing: set[str]
-    edges: Edges | None = None
+    neighbourhood: Neighbourhood | None = None
 
     def first_size(self) -> int:
         """Return how many to ask for at first: usually enough once blocked ones have left."""
-        return min(self.k + len(self.blocked), 4 * self.k + 100, MAX_HITS)
+        return min(self.k + len(self.blocked) + DEPTH, 4 * self.k + 100 + DEPTH, MAX_HITS)
 
 
 class CandidateSources:
@@ -55,18 +59,20 @@ class CandidateSources:
     async def personal(self, seeking: Seeking, state: ServingState) -> list[Scored]:
         """Return the best k by the merged score of ``models.ranking``.
 
-        The list is exact: the index is asked for more, four-fold each time, then without the blocked items, at last
-        page by page, until the k-th shown item beats whatever the index did not name (see ``models.ranking``), or the
+        The list is exact. The index is told the largest lifts only (see ``item_graph``), and whatever it does not name
+        scores no more than the last one it names and the largest lift it was not told. It is asked for more, four-fold
+        each time, then without the blocked items, at last page by page, until the k-th shown item beats that, or the
         index has no more, or the time of the request is over. A filter that few items pass is looked for in the
         catalogue instead, and what passes it scored.
         """
-        transitions = await self._transitions(seeking)
-        size, exclude = seeking.first_size(), list[str]()
+        lifts = (await self._neighbourhood(seeking)).lifts(state.merge_weights, seeking.blocked)
+        size, strongest, exclude = seeking.first_size(), STRONGEST, list[str]()
         within: list[str] | None = None
         shown: list[Scored] = []
         passed: list[Scored] = []  # shown, of pages that were left behind
         while True:
-            query = _query(seeking, state, size, exclude, list(transitions), within)
+            lifted = lifts.strongest(strongest)
+            query = _query(seeking, state, size, exclude, lifted, within)
             try:
                 found = await self._dependencies.search(query, seeking.deadline)
             except DependencyUnavailable as error:
@@ -74,16 +80,16 @@ class CandidateSources:
                     raise
                 seeking.missing.add(error.dependency)
                 return shown
-            shown = await self._shown(seeking, found, transitions, state.merge_weights)
+            shown = await self._shown(seeking, found, lifted)
             if passed:
                 shown = sorted(dict([*passed, *shown]).items(), key=lambda pair: (-pair[1], pair[0]))[: seeking.k]
             exhausted = len(found.item_ids) < size
-            if exhausted or (len(shown) == seeking.k and shown[-1][1] >= found.scores[-1]):
+            if exhausted or (len(shown) == seeking.k and shown[-1][1] >= found.scores[-1] + lifted.others.largest):
                 return shown
+            strongest *= 4
             if size > seeking.first_size() and within is None:
                 within = await self._all_that_pass(seeking, shown)
                 if within is not None:
-                    transitions = {item_id: transitions[item_id] for item_id in within if item_id in transitions}
                     exclude, size = [], min(len(within) + 1, MAX_HITS)
                     continue
             if size == MAX_HITS:
@@ -127,10 +133,10 @@ class CandidateSources:
     async def best(self, seeking: Seeking, state: ServingState, size: int) -> list[Scored]:
         """Return the best ``size`` of all items by the merged score, blocked and unavailable ones among them."""
         everything = dataclasses.replace(seeking, k=size, blocked=frozenset())
-        transitions = await self._transitions(everything)
-        query = _query(everything, state, min(size, MAX_HITS), [], list(transitions))
+        lifts = (await self._neighbourhood(everything)).lifts(state.merge_weights)
+        query = _query(everything, state, min(size, MAX_HITS), [], lifts.strongest(MAX_HITS))
         found = await self._dependencies.search(query, seeking.deadline)
-        return ranking.top(*_merged(found, frozenset(), transitions, state.merge_weights), size)
+        return ranking.top(found.item_ids, found.scores, size)
 
     async def neighbours(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
         """Return the neighbours of the recent items in the item graph, by the re-rank part of the merged score."""
@@ -138,19 +144,15 @@ class CandidateSources:
 
     async def by_transitions(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
         """Return all neighbours of the recent items, blocked ones too, by the re-rank part of the merged score."""
-        transitions = ranking.transitions(seeking.recent, await self._edges(seeking, required=True))
         weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)
-        ids = list(transitions)
-        t = np.array([transitions[item_id] for item_id in ids], dtype=np.float64).reshape(-1, 2)
-        scores = ranking.merged_scores(np.zeros(len(ids)), t[:, 0], t[:, 1], weights)
-        return ranking.top(ids, scores, len(ids))
+        return (await self._neighbourhood(seeking, required=True)).lifts(weights).ranked()
 
     async def given(self, seeking: Seeking, state: ServingState, item_ids: Sequence[str]) -> list[Scored]:
         """Return these items by the merged score, those left out that the index does not know."""
-        query = _query(seeking, state, len(item_ids), [], [], list(item_ids))
+        query = _query(seeking, state, len(item_ids), [], within=list(item_ids))
         found = await self._dependencies.search(query, seeking.deadline)
-        transitions = await self._transitions(seeking)
-        return ranking.top(*_merged(found, frozenset(), transitions, state.merge_weights), len(item_ids))
+        lifts = (await self._neighbourhood(seeking)).lifts(state.merge_weights, seeking.blocked)
+        return ranking.top(found.item_ids, found.scores + lifts.of(found.item_ids), len(item_ids))
 
     async def similar(self, seeking: Seeking, item_id: str) -> list[Scored]:
         """Return the items nearest to one; empty when the index does not know it."""
@@ -180,30 +182,22 @@ class CandidateSources:
         known = await self._dependencies.popular(POPULAR, seeking.deadline)
         return await self._take(seeking, known.value), known.confirmed
 
-    async def _transitions(self, seeking: Seeking) -> dict[str, tuple[float, float]]:
-        found = ranking.transitions(seeking.recent, await self._edges(seeking))
-        return {item_id: t for item_id, t in found.items() if item_id not in seeking.blocked}
-
-    async def _edges(self, seeking: Seeking, required: bool = False) -> Edges:
-        if seeking.edges is None:
+    async def _neighbourhood(self, seeking: Seeking, required: bool = False) -> Neighbourhood:
+        if seeking.neighbourhood is None:
+            recent = seeking.recent[: ranking.TRANSITION_LENGTH]
             try:
-                recent = seeking.recent[: ranking.TRANSITION_LENGTH]
-                seeking.edges = await self._dependencies.neighbours(recent, seeking.deadline)
+                seeking.neighbourhood = await self._dependencies.neighbourhood(recent, seeking.deadline)
             except DependencyUnavailable as error:
                 if required:
                     raise
                 seeking.missing.add(error.dependency)
-                return {}
-        return seeking.edges
+                return ItemGraph().around([], {})
+        return seeking.neighbourhood
 
-    async def _shown(
-        self,
-        seeking: Seeking,
-        found: Candidates,
-        transitions: dict[str, tuple[float, float]],
-        merge_weights: Sequence[float],
-    ) -> list[Scored]:
-        ids, scores = _merged(found, seeking.blocked, transitions, merge_weights)
+    async def _shown(self, seeking: Seeking, found: Candidates, lifted: Lifted) -> list[Scored]:
+        scores = found.scores + lifted.others.of(found.item_ids)
+        open_ones = [place for place, item_id in enumerate(found.item_ids) if item_id not in seeking.blocked]
+        ids, scores = [found.item_ids[place] for place in open_ones], scores[open_ones]
         shown: list[Scored] = []
         for most in (2 * seeking.k + 10, len(ids)):  # all of them only when many of the best are unavailable
             shown = await self._take(seeking, ranking.top(ids, scores, most))
@@ -229,7 +223,7 @@ def _query(
     state: ServingState,
     size: int,
     exclude: list[str],
-    also: list[str],
+    lifted: Lifted | None = None,
     within: list[str] | None = None,
 ) -> Query:
     folded = seeking.recent[: state.context_length]
@@ -239,35 +233,7 @@ def _query(
         recent=folded,
         recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),
         exclude=exclude,
-        also=also,
+        lifted=lifted.item_ids if lifted else [],
+        lifts=lifted.lifts if lifted else [],
         within=within,
     )
-
-
-def _merged(
-    found: Candidates,
-    blocked: Collection[str],
-    transitions: dict[str, tuple[float, float]],
-    merge_weights: Sequence[float],
-) -> tuple[list[str], ranking.Floats]:
-    """Return what was found, hits and neighbours, each once, with the merged scores."""
-    # Blocked items may be among the hits, not among the neighbours: those were left out of the query.
-    among = set(found.item_ids)
-    hits = [position for position, item_id in enumerate(found.item_ids) if item_id not in blocked]
-    beyond = [position for position, item_id in enumerate(found.also_ids) if item_id not in among]
-    ids = [found.item_ids[position] for position in hits] + [found.also_ids[position] for position in beyond]
-    inner_products = np.concatenate([found.scores[hits], found.also_scores[beyond]]).astype(np.float64)
-    t = np.array([transitions.get(item_id, (0.0, 0.0)) for item_id in ids], dtype=np.float64).reshape(-1, 2)
-    return ids, ranking.merged_scores(inner_products, t[:, 0], t[:, 1], merge_weights)
-
-
-def strongest_links(item_ids: Collection[str], recent: Sequence[str], edges: Edges) -> dict[str, str]:
-    """Return, for those of the items that are neighbours of recent ones, the recent one that leads there most."""
-    best: dict[str, tuple[float, str]] = {}
-    decay = 1.0
-    for item in recent[: ranking.TRANSITION_LENGTH]:
-        for neighbour, weight in edges.get(item, ()):
-            if neighbour in item_ids and decay * weight > best.get(neighbour, (0.0, ""))[0]:
-                best[neighbour] = (decay * weight, item)
-        decay *= ranking.TRANSITION_DECAY
-    return {neighbour: item for neighbour, (_, item) in best.items()}

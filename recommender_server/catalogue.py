@@ -147,7 +147,7 @@ class Catalogue:
 
     async def neighbours(self, item_id: str, k: int, direction: Direction, request_id: str) -> Neighbours:
         """Return the edges of an item, strongest first."""
-        leading_to = (await self._ask(lambda items: items.neighbours([item_id]))).get(item_id, [])
+        leading_to = list((await self._ask(lambda items: items.neighbours([item_id]))).get(item_id, ()))
         if not leading_to or await self._is_deleted(item_id):
             await self.known(item_id)
         onward = leading_to[:k] if direction != "previous" else []

@@ -84,12 +84,12 @@ class CircuitBreaker:
 
 
 class Guard:
-    """A time budget and a circuit breaker in front of one dependency. ``name`` labels its metrics."""
+    """A time budget, ``budget_s``, and a circuit breaker in front of one dependency. ``name`` labels its metrics."""
 
     def __init__(self, name: str, breaker: CircuitBreaker, budget_s: float, clock: Clock, metrics: Metrics) -> None:
         self.name = name
         self.breaker = breaker
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self._clock = clock
         self._metrics = metrics
 
@@ -102,7 +102,7 @@ class Guard:
             raise DependencyUnavailable(self.name, "left alone after repeated failures")
         started_s = self._clock.monotonic_s()
         try:
-            async with asyncio.timeout(self._budget_s):
+            async with asyncio.timeout(self.budget_s):
                 answer = await work()
         except Exception as error:
             self._failed(error)

@@ -10,6 +10,7 @@ from typing import TypeVar
 from models.items import Item
 from recommender_server.coalescing import Coalescer
 from recommender_server.degradation import CircuitBreaker, Deadline, DependencyUnavailable, Guard
+from recommender_server.item_graph import ItemGraph, Neighbourhood
 from recommender_server.last_known import Known, LastKnown
 from recommender_server.settings import RecommenderSettings
 from recommender_server.user_view import UserView, fold
@@ -17,6 +18,7 @@ from stores.ports import (
     AsyncEventLog,
     Candidates,
     Clock,
+    Edges,
     Entry,
     IndexStatus,
     ItemIndexReader,
@@ -39,7 +41,6 @@ POPULAR_LIMIT = 1000
 
 Answer = TypeVar("Answer")
 Pending = Mapping[str, Sequence[PendingEvent]]
-Edges = dict[str, list[tuple[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Dependencies:
         self._user_reads = Coalescer(self._read_users)
         self._pending_writes = Coalescer(self._write_pending)
         self._item_reads = Coalescer(self._read_items)
+        self._graph = ItemGraph()
         self._edge_reads = Coalescer(self._read_edges)
         self._searches = Coalescer(self._search, max_batch=64)
         self._similar = Coalescer(self._read_similar)
@@ -93,25 +95,25 @@ class Dependencies:
 
     async def of_items(self, ask: Callable[[ItemReader], Awaitable[Answer]], deadline: Deadline) -> Answer:
         """Ask the item store."""
-        return await _within(deadline, "items", self._items.call(lambda: ask(self._outside.items)))
+        return await _within(deadline, self._items, self._items.call(lambda: ask(self._outside.items)))
 
     async def of_users(self, ask: Callable[[UserReader], Awaitable[Answer]], deadline: Deadline) -> Answer:
         """Ask the user store."""
-        return await _within(deadline, "users", self._users.call(lambda: ask(self._outside.users)))
+        return await _within(deadline, self._users, self._users.call(lambda: ask(self._outside.users)))
 
     async def of_log(self, ask: Callable[[AsyncEventLog], Awaitable[Answer]], deadline: Deadline) -> Answer:
         """Ask the event log."""
-        return await _within(deadline, "log", self._log.call(lambda: ask(self._outside.log)))
+        return await _within(deadline, self._log, self._log.call(lambda: ask(self._outside.log)))
 
     # --- users --------------------------------------------------------------------------------------------------
 
     async def user(self, user_id: str, deadline: Deadline) -> UserView:
         """Return the user as of now; one nobody has heard of is a view of nothing."""
-        return await _within(deadline, "users", self._user_reads.ask(user_id))
+        return await _within(deadline, self._users, self._user_reads.ask(user_id))
 
     async def add_pending(self, pending: Pending, deadline: Deadline) -> None:
         """Keep accepted events until the trainer has learned them."""
-        await _within(deadline, "pending", self._pending_writes.ask(pending))
+        await _within(deadline, self._pending, self._pending_writes.ask(pending))
 
     async def forget_pending(self, learned: Mapping[int, int]) -> None:
         """Drop the events that the trainer has learned."""
@@ -133,11 +135,12 @@ class Dependencies:
 
     async def items(self, item_ids: Sequence[str], deadline: Deadline) -> dict[str, Item]:
         """Return the known ones among these items."""
-        return await _within(deadline, "items", self._item_reads.ask(item_ids)) if item_ids else {}
+        return await _within(deadline, self._items, self._item_reads.ask(item_ids)) if item_ids else {}
 
-    async def neighbours(self, item_ids: Sequence[str], deadline: Deadline) -> Edges:
-        """Return the edges of these items, strongest first."""
-        return await _within(deadline, "items", self._edge_reads.ask(item_ids)) if item_ids else {}
+    async def neighbourhood(self, recent: Sequence[str], deadline: Deadline) -> Neighbourhood:
+        """Return where these items, newest first, lead."""
+        edges = await _within(deadline, self._items, self._edge_reads.ask(recent)) if recent else {}
+        return self._graph.around(recent, edges)
 
     async def put_items(self, items: Sequence[Item]) -> None:
         """Write items through to the store that answers are made from."""
@@ -187,7 +190,7 @@ class Dependencies:
         found = await self._items.call(lambda: self._outside.items.get_many(_union(wanted)))
         return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
 
-    async def _read_edges(self, wanted: list[Sequence[str]]) -> list[Edges]:
+    async def _read_edges(self, wanted: list[Sequence[str]]) -> list[dict[str, Edges]]:
         found = await self._items.call(lambda: self._outside.items.neighbours(_union(wanted)))
         return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
 
@@ -214,15 +217,15 @@ class Dependencies:
 
     async def search(self, query: Query, deadline: Deadline) -> Candidates:
         """Answer one query."""
-        return await _within(deadline, "index", self._searches.ask(query))
+        return await _within(deadline, self._index, self._searches.ask(query))
 
     async def similar(self, item_id: str, k: int, deadline: Deadline) -> list[tuple[str, float]] | None:
         """Return the k items nearest to one, best first; ``None`` when the index does not know it."""
-        return await _within(deadline, "index", self._similar.ask((item_id, k)))
+        return await _within(deadline, self._index, self._similar.ask((item_id, k)))
 
     async def vectors(self, item_ids: Sequence[str], deadline: Deadline) -> dict[str, Vectors]:
         """Return the vectors, at length 1, of the known ones among these items."""
-        return await _within(deadline, "index", self._vectors.ask(item_ids)) if item_ids else {}
+        return await _within(deadline, self._index, self._vectors.ask(item_ids)) if item_ids else {}
 
     async def index_status(self) -> IndexStatus:
         """Return where the index stands."""
@@ -254,12 +257,16 @@ class Dependencies:
             await closing()
 
 
-async def _within(deadline: Deadline, dependency: str, asking: Awaitable[Answer]) -> Answer:
+async def _within(deadline: Deadline, guard: Guard, asking: Awaitable[Answer]) -> Answer:
+    # A timer costs more than most calls. The guard has one for the whole batch; one of the request's own is needed only
+    # where that might come too late.
+    if deadline.remaining_s() > 2 * guard.budget_s:
+        return await asking
     try:
         async with asyncio.timeout(deadline.remaining_s()):
             return await asking
     except TimeoutError:
-        raise DependencyUnavailable(dependency, "the deadline of the request has passed") from None
+        raise DependencyUnavailable(guard.name, "the deadline of the request has passed") from None
 
 
 def _union(wanted: Sequence[Sequence[str]]) -> list[str]:

@@ -149,7 +149,7 @@ class Explainer:
 
 def _transition_parts(item_id: str, seeking: Seeking, weights: Sequence[float]) -> list[Part]:
     """Return what the transitions from each recent item count: the common logarithm is shared out by their sizes."""
-    edges = seeking.edges or {}
+    edges = seeking.neighbourhood.edges if seeking.neighbourhood else {}
     flows, decay = list[tuple[str, float]](), 1.0
     for recent in seeking.recent[: ranking.TRANSITION_LENGTH]:
         flows.append((recent, decay * sum(weight for target, weight in edges.get(recent, ()) if target == item_id)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from recommender_server.answers import Part, Source
-from recommender_server.candidates import Seeking, strongest_links
+from recommender_server.candidates import Seeking
 from recommender_server.catalogue_view import CatalogueView, Scored
 from recommender_server.dependencies import Dependencies
 from stores.ports import Clock, ServingState, popular_name
@@ -46,7 +46,8 @@ class Reasons:
         if source in ("popular", "last_known_popular") or not seeking.recent:
             this_week = await self.this_week(seeking, state)
             return [popular(item_id, this_week) for item_id, _ in found]
-        strongest = strongest_links({item_id for item_id, _ in found}, seeking.recent, seeking.edges or {})
+        around = seeking.neighbourhood
+        strongest = around.strongest_links([item_id for item_id, _ in found]) if around else {}
         return [
             f"because you liked {seeking.catalogue.name(strongest[item_id])}" if item_id in strongest else LATELY
             for item_id, _ in found

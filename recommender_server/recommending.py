@@ -157,7 +157,7 @@ class Recommender:
                 seeking.missing.add(error.dependency)
                 continue
             finally:
-                seeking.edges = rest.edges
+                seeking.neighbourhood = rest.neighbourhood
             if name == "last_known_popular":
                 seeking.missing.add("items")
             if step != "new":  # that names an answer only by what it gives

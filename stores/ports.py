@@ -8,7 +8,8 @@ Every call ends within the deadline its adapter was built with and raises ``Stor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -321,6 +322,29 @@ class ServingState(msgspec.Struct, frozen=True):
     report: dict[str, Any]
 
 
+class Edges:
+    """The edges from one item: (neighbour, weight), strongest first. Not to be changed: stores keep what they decoded.
+
+    ``item_ids``: the neighbours; ``weights``: (neighbours,) float64.
+    """
+
+    __slots__ = ("item_ids", "weights")
+
+    def __init__(self, pairs: Iterable[tuple[str, float]]) -> None:
+        # Interned: a thousand items lead to the same popular ones.
+        self.item_ids, weights = [], []
+        for item_id, weight in pairs:
+            self.item_ids.append(sys.intern(item_id))
+            weights.append(weight)
+        self.weights = np.array(weights, dtype=np.float64)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return zip(self.item_ids, self.weights.tolist(), strict=True)
+
+
 class Numbered(NamedTuple):
     """An item and its number: items are numbered as they first come, and keep their number until they are deleted."""
 
@@ -337,8 +361,11 @@ class ItemReader(Protocol):
     async def popular(self, name: str, limit: int) -> list[tuple[str, float]]:
         """Return a popular list, best first; empty when there is none of that name."""
 
-    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
-        """Return the edges item → next item of each known item, strongest first. One round trip."""
+    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, Edges]:
+        """Return the edges item → next item of each known item. One round trip.
+
+        While an item's edges do not change, the very same object may be returned again.
+        """
 
     async def search_text(self, text: str, limit: int) -> list[Item]:
         """Return available items whose title or text match every word, the last word by prefix, best first."""
@@ -483,8 +510,8 @@ class Query(msgspec.Struct, frozen=True):
     """One search: the inner product of ``vector`` + folded recent items with every item's d + 3 columns.
 
     ``vector``: (d + 3,) float32. ``recent`` items' context embeddings, times ``recent_weights``, are added to its first
-    d columns by the index. ``exclude``: never among the hits. ``also``: scored whether or not they are among the best.
-    ``within``: when given, only these items are searched (exactly).
+    d columns by the index. ``exclude``: never among the hits. ``lifted``: items, each once, to whose scores ``lifts``
+    are added, none below 0. ``within``: when given, only these items are searched (exactly).
     """
 
     vector: Vectors
@@ -492,20 +519,16 @@ class Query(msgspec.Struct, frozen=True):
     recent: list[str] = []
     recent_weights: list[float] = []
     exclude: list[str] = []
-    also: list[str] = []
+    lifted: list[str] = []
+    lifts: list[float] = []
     within: list[str] | None = None
 
 
 class Candidates(msgspec.Struct, frozen=True):
-    """The hits of one query, best first (fewer than k when no more exist), then the known ones of ``also``, scored.
-
-    ``scores`` and ``also_scores`` are float32 arrays beside the ids. Unknown ids are left out.
-    """
+    """The hits of one query, best first; fewer than k when no more exist. ``scores``: (hits,) float32, with lifts."""
 
     item_ids: list[str]
     scores: Vectors
-    also_ids: list[str]
-    also_scores: Vectors
 
 
 class ItemIndexReader(Protocol):

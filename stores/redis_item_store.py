@@ -24,8 +24,9 @@ from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
 from models.items import Item, encode_item
+from stores.decoded_once import MOST_EDGES, MOST_RECORDS, DecodedOnce
 from stores.item_words import MAX_SEARCH_WORDS, weighted_words, words_of
-from stores.ports import Numbered, ServingState, StaleEpoch, StoreUnavailable, epoch_of
+from stores.ports import Edges, Numbered, ServingState, StaleEpoch, StoreUnavailable, epoch_of
 from stores.redis_item_scripts import DELETE_ITEMS, LIST_ITEMS, PUT_ITEMS, PUT_VERSIONED, SEARCH_TEXT
 
 DEFAULT_PREFIX = "recommender"
@@ -64,6 +65,8 @@ class RedisItemReader:
             url, timeout=timeout_s, retry=AsyncRetry(NoBackoff(), 0), **_options(timeout_s)
         )
         self._client = redis.asyncio.Redis.from_pool(pool)
+        self._records = DecodedOnce(_decode_item, MOST_RECORDS)
+        self._edges = DecodedOnce(lambda held: Edges(_decode_scored(held[_VERSION_DIGITS:])), MOST_EDGES)
 
     @classmethod
     def from_url(cls, url: str, timeout_s: float) -> RedisItemReader:
@@ -73,17 +76,16 @@ class RedisItemReader:
 
     async def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
         """Return the known ones among these items."""
-        return {item_id: _decode_item(record) for item_id, record in await self._values("records", item_ids)}
+        return {item_id: self._records.of(item_id, held) for item_id, held in await self._values("records", item_ids)}
 
     async def popular(self, name: str, limit: int) -> list[tuple[str, float]]:
         """Return a popular list, best first; empty when there is none of that name."""
         held = await self._ask(("HGET", f"{self._prefix}popular", name))
         return _decode_scored(held[_VERSION_DIGITS:])[:limit] if held else []
 
-    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
-        """Return the edges item → next item of each known item, strongest first."""
-        held = await self._values("neighbours", item_ids)
-        return {item_id: _decode_scored(edges[_VERSION_DIGITS:]) for item_id, edges in held}
+    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, Edges]:
+        """Return the edges item → next item of each known item."""
+        return {item_id: self._edges.of(item_id, held) for item_id, held in await self._values("neighbours", item_ids)}
 
     async def recent_users(self, item_ids: Sequence[str]) -> dict[str, list[str]]:
         """Return the user_ids who consumed each of these items last, newest first."""

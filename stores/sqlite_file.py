@@ -92,6 +92,13 @@ class SqliteFile:
             except sqlite3.Error as error:
                 raise _translated(error, self._path) from error
 
+    def state(self) -> int:
+        """Return a number that changes whenever another connection, of any process, has committed to the file.
+
+        Raises ``StoreUnavailable``.
+        """
+        return int(self.read("PRAGMA data_version")[0][0])
+
     def _patiently(self, act: Callable[[], Result]) -> Result:
         """Do something that another process may stand in the way of, again and again until the deadline."""
         deadline_s = time.monotonic() + self._timeout_s

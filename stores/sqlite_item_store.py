@@ -13,9 +13,11 @@ from pathlib import Path
 import msgspec
 
 from models.items import Item, encode_item
-from stores.ports import Numbered, ServingState, StoreUnavailable
+from stores.decoded_once import MOST_EDGES, MOST_RECORDS
+from stores.ports import Edges, Numbered, ServingState, StoreUnavailable
 from stores.sqlite_file import SqliteFile, fence, path_of
 from stores.sqlite_group_commit import GroupCommit
+from stores.sqlite_kept_rows import KeptRows
 
 _SCHEMA = (
     """CREATE TABLE items (nth INTEGER PRIMARY KEY, item_id TEXT NOT NULL UNIQUE, record BLOB NOT NULL,
@@ -36,6 +38,8 @@ _SEARCH = """SELECT record FROM item_words JOIN items ON items.nth = item_words.
     WHERE item_words MATCH ? AND rank MATCH 'bm25(10.0, 1.0)' AND available ORDER BY rank LIMIT ?"""
 # What a search looks at, at most: a longer text finds nothing more and only costs time.
 MAX_WORDS = 12
+_RECORDS = "SELECT item_id, record FROM items WHERE item_id IN {}"
+_EDGES = "SELECT item_id, edges FROM neighbours WHERE item_id IN {}"
 # Above every number of an item.
 MOST = (1 << 63) - 1
 
@@ -50,13 +54,16 @@ class SqliteItemReader:
     """Items as serving sees them.
 
     Reads run on the event loop itself: a read of a local file takes some ten microseconds and never waits for a
-    writer, which is less than the hop to another thread. Writes go to a thread, and so does text search: one common
-    word in ten thousand items takes milliseconds.
+    writer, which is less than the hop to another thread. Records and edges are not even read while nobody has written
+    to the file. Writes go to a thread, and so does text search: one common word in ten thousand items takes
+    milliseconds.
     """
 
     def __init__(self, path: Path, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._file = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
+        self._records = KeptRows(self._file, _RECORDS, _decode_item, MOST_RECORDS)
+        self._edges = KeptRows(self._file, _EDGES, lambda edges: Edges(_decode_scored(edges)), MOST_EDGES)
         self._words = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
         self._writer = GroupCommit(
             SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s),
@@ -70,18 +77,16 @@ class SqliteItemReader:
 
     async def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
         """Return the known ones among these items."""
-        rows = self._file.read_in("SELECT item_id, record FROM items WHERE item_id IN {}", item_ids)
-        return {item_id: _decode_item(record) for item_id, record in rows}
+        return self._records.get(item_ids)
 
     async def popular(self, name: str, limit: int) -> list[tuple[str, float]]:
         """Return a popular list, best first; empty when there is none of that name."""
         rows = self._file.read("SELECT entries FROM popular WHERE name = ?", (name,))
         return _decode_scored(rows[0][0])[:limit] if rows else []
 
-    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
-        """Return the edges item → next item of each known item, strongest first."""
-        rows = self._file.read_in("SELECT item_id, edges FROM neighbours WHERE item_id IN {}", item_ids)
-        return {item_id: _decode_scored(edges) for item_id, edges in rows}
+    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, Edges]:
+        """Return the edges item → next item of each known item."""
+        return self._edges.get(item_ids)
 
     async def search_text(self, text: str, limit: int) -> list[Item]:
         """Return available items whose title or text match every word, the last word by prefix, best first."""

@@ -33,6 +33,7 @@ from stores.ports import (
     RECOMMENDATIONS_SERVED,
     USER_EVENTS,
     WINDOWS,
+    Candidates,
     Entry,
     EventLog,
     Query,
@@ -241,20 +242,19 @@ class CrashWorld:
         items = sorted(self.index.search([everything])[0].item_ids)
         # The score of a unit vector is one column, bit by bit; a context embedding shows when it is folded into zero.
         columns = np.eye(MODEL.dimension + 3, dtype=np.float32)
-        queries = [Query(vector=column, k=1, also=items) for column in columns]
-        found = self.index.search(queries)
-        assert all(candidates.also_ids == items for candidates in found)
+        found = self.index.search([Query(vector=column, k=len(items)) for column in columns] if items else [])
         folded = self.index.search(
             [
-                Query(np.zeros(MODEL.dimension + 3, np.float32), 1, recent=[item], recent_weights=[1.0], also=items)
+                Query(np.zeros(MODEL.dimension + 3, np.float32), len(items), recent=[item], recent_weights=[1.0])
                 for item in items
             ]
         )
-        return {
-            "items": items,
-            "columns": b"".join(candidates.also_scores.tobytes() for candidates in found),
-            "contexts": b"".join(candidates.also_scores.tobytes() for candidates in folded),
-        }
+
+        def in_order(answers: list[Candidates]) -> bytes:
+            by_item = [dict(zip(answer.item_ids, answer.scores, strict=True)) for answer in answers]
+            return b"".join(np.float32([scores[item] for item in items]).tobytes() for scores in by_item)
+
+        return {"items": items, "columns": in_order(found), "contexts": in_order(folded)}
 
     async def _stored(self, users: list[str], items: list[str]) -> dict[str, Any]:
         user_reader = open_user_reader(self.settings.users_url)
@@ -273,7 +273,7 @@ class CrashWorld:
                 "users": documents,
                 # When the marker of a deleted item goes is a matter of time; nobody sees it in either case.
                 "items": {item_id: item for item_id, item in found.items() if item != deleted_item(item_id)},
-                "neighbours": await item_reader.neighbours(items),
+                "neighbours": {item: list(edges) for item, edges in (await item_reader.neighbours(items)).items()},
                 "popular": {name: await item_reader.popular(name, 1000) for name in LISTS},
                 "recent_users": await item_reader.recent_users(items),
                 "merge_weights": serving.merge_weights,

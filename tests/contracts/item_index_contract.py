@@ -43,7 +43,8 @@ def _scores(rows: ItemRows, query: Query) -> dict[str, float]:
         if item_id in contexts:
             vector[:D] += weight * contexts[item_id]
     scores = np.hstack([rows.vectors, rows.popularity]).astype(np.float64) @ vector
-    return dict(zip(rows.item_ids, scores.tolist(), strict=True))
+    lifts = dict(zip(query.lifted, query.lifts, strict=True))
+    return {item: score + lifts.get(item, 0.0) for item, score in zip(rows.item_ids, scores.tolist(), strict=True)}
 
 
 def _check(found: Candidates, scores: dict[str, float], query: Query) -> None:
@@ -54,11 +55,9 @@ def _check(found: Candidates, scores: dict[str, float], query: Query) -> None:
     best = sorted(allowed.values(), reverse=True)[: query.k]
     assert len(found.item_ids) == len(set(found.item_ids)) == len(best)
     assert set(found.item_ids) <= set(allowed)
-    assert found.scores.dtype == found.also_scores.dtype == np.float32
+    assert found.scores.dtype == np.float32
     assert found.scores.tolist() == pytest.approx(best, abs=1e-4)
     assert [allowed[item_id] for item_id in found.item_ids] == pytest.approx(best, abs=1e-4)
-    assert found.also_ids == [item_id for item_id in query.also if item_id in scores]
-    assert found.also_scores.tolist() == pytest.approx([scores[item_id] for item_id in found.also_ids], abs=1e-4)
 
 
 def _stack(*parts: ItemRows) -> ItemRows:
@@ -177,7 +176,7 @@ class ItemIndexContract:
         filled.replace(_rows("i5", "new", seed=9), Stamp(1, 4, 5))
         status = filled.status()
         assert (status.items, status.rows) == (2, 2)
-        query = _query(100, also=["i0", "i1", "i5"])
+        query = _query(100, lifted=["i0", "i1", "i5"], lifts=[1.0, 2.0, 3.0])
         _check(self.search(filled, query)[0], _scores(_rows("i5", "new", seed=9), query), query)
 
     def test_an_empty_table_can_be_loaded(self, filled):
@@ -220,20 +219,34 @@ class ItemIndexContract:
         everything = _query(5, exclude=rows.item_ids)
         assert self.search(filled, everything)[0].item_ids == []
 
-    def test_items_asked_for_are_scored_whether_or_not_they_are_found(self, filled, rows):
-        query = _query(2, also=["i4", "unknown", "i9"], exclude=["i4"])
-        [found] = self.search(filled, query)
-        assert found.also_ids == ["i4", "i9"]
-        _check(found, _scores(rows, query), query)
+    @pytest.mark.parametrize("size", [0.01, 1.0, 100.0])
+    def test_lifted_items_are_found_where_their_lifts_bring_them(self, filled, rows, size):
+        worst = self.search(filled, _query(20))[0].item_ids[::-1]
+        lifted = [*worst[:6], "unknown", *worst[-3:]]
+        for k, exclude in ((2, []), (5, worst[:2]), (20, worst[-1:])):
+            query = _query(k, lifted=lifted, lifts=[size * (n + 1) for n in range(10)], exclude=exclude)
+            several = self.search(filled, query, *[_query(3, seed=seed) for seed in range(5)])
+            for [found, *_] in (several, self.search(filled, query)):
+                _check(found, _scores(rows, query), query)
+
+    @pytest.mark.parametrize("lifts", [[-1.0, 1.0], [float("nan"), 1.0], [float("inf"), 1.0], [1.0], [1.0, 1.0, 1.0]])
+    def test_lifts_that_cannot_be_added_are_refused(self, filled, lifts):
+        with pytest.raises(ValueError):
+            self.search(filled, _query(3, lifted=["i1", "i2"], lifts=lifts))
+        with pytest.raises(ValueError):
+            self.search(filled, _query(3, lifted=["i1", "i1"], lifts=[1.0, 1.0]))
 
     def test_only_the_items_given_are_searched_when_some_are_given(self, filled, rows):
         for within in (["i2", "unknown", "i11", "i3"], [], ["unknown"]):
-            query = _query(2, within=within, exclude=["i3"], also=["i0"])
+            query = _query(2, within=within, exclude=["i3"], lifted=["i0", "i2"], lifts=[9.0, 9.0])
             [found] = self.search(filled, query)
             _check(found, _scores(rows, query), query)
 
     def test_serving_finds_the_same(self, filled, rows, open_reader):
-        queries = [_query(5), _query(3, recent=["i3"], recent_weights=[1.0], exclude=["i1"], also=["i2"])]
+        queries = [
+            _query(5),
+            _query(3, recent=["i3"], recent_weights=[1.0], exclude=["i1"], lifted=["i2"], lifts=[1.0]),
+        ]
         answers = self.run(open_reader, lambda reader: reader.search(queries))
         for query, found in zip(queries, answers, strict=True):
             _check(found, _scores(rows, query), query)
@@ -291,7 +304,7 @@ class ItemIndexContract:
     def test_a_deleted_item_is_not_found_and_keeps_its_row(self, filled, rows, open_reader):
         status = filled.delete(["i3", "unknown", "i5"], Stamp(1, 3, 4))
         assert (status.items, status.rows) == (18, 20)
-        query = _query(100, also=["i3", "i4"])
+        query = _query(100, lifted=["i3", "i4"], lifts=[1.0, 2.0])
         left = {x: s for x, s in _scores(rows, query).items() if x not in ("i3", "i5")}
         _check(self.search(filled, query)[0], left, query)
         within = _query(100, within=["i3", "i4"])
@@ -336,7 +349,7 @@ class ItemIndexContract:
                     columns = np.random.default_rng(nth).normal(size=(len(table.item_ids), 2)).astype(np.float32)
                     filled.set_popularity(columns, stamp)
                     table = ItemRows(table.item_ids, table.vectors, table.contexts, columns)
-            query = _query(10, exclude=["i2"], also=["i4", "i24"])
+            query = _query(10, exclude=["i2"], lifted=["i4", "i24"], lifts=[2.0, 1.0])
             left = {x: s for x, s in _scores(table, query).items() if x not in gone}
             _check(self.search(filled, query)[0], left, query)
             status = filled.status()

@@ -88,7 +88,8 @@ class ItemStoreContract:
         return self.run(url, lambda reader: reader.popular(name, limit))
 
     def neighbours(self, url: str, *item_ids: str) -> dict[str, list[tuple[str, float]]]:
-        return self.run(url, lambda reader: reader.neighbours(item_ids))
+        found = self.run(url, lambda reader: reader.neighbours(item_ids))
+        return {item_id: list(edges) for item_id, edges in found.items()}
 
     def recent_users(self, url: str, *item_ids: str) -> dict[str, list[str]]:
         return self.run(url, lambda reader: reader.recent_users(item_ids))

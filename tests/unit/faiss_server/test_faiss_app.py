@@ -199,12 +199,12 @@ def test_many_items_at_once_are_refused_by_similar(filled):
 
 def test_people_write_and_read_json(filled, rows):
     vector = [1.0] * (D + 3)
-    body = json.dumps({"queries": [{"vector": vector, "k": 3, "also": ["i7"]}]}).encode()
+    body = json.dumps({"queries": [{"vector": vector, "k": 3, "lifted": ["i7"], "lifts": [0]}]}).encode()
     result = send(filled, "POST", "/v1/search", body, wire.JSON)
     [found] = result.json["answers"]
     scores = np.hstack([rows.vectors, rows.popularity]).sum(axis=1)
     assert found["item_ids"] == [f"i{row}" for row in np.argsort(-scores)[:3]]
-    assert found["also_scores"] == [pytest.approx(scores[7], abs=1e-4)]
+    assert found["scores"] == pytest.approx(np.sort(scores)[::-1][:3], abs=1e-4)
     similar = send(filled, "POST", "/v1/similar", b'{"item_ids": ["i1"], "k": 2}', wire.JSON)
     assert [len(x) for x in similar.json["items"]["i1"]] == [2, 2]
     assert filled.simulate_get("/v1/status").json["items"] == 30

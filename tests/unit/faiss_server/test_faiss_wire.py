@@ -17,11 +17,12 @@ texts = st.lists(st.text(max_size=5), max_size=5)
 
 
 @given(floats, st.integers(1, 10**9), texts, texts, st.none() | texts)
-def test_a_query_comes_out_as_it_went_in(vector, k, exclude, also, within):
-    query = Query(vector=vector, k=k, exclude=exclude, also=also, within=within)
+def test_a_query_comes_out_as_it_went_in(vector, k, exclude, lifted, within):
+    lifts = [0.1 * n for n in range(len(lifted))]
+    query = Query(vector=vector, k=k, exclude=exclude, lifted=lifted, lifts=lifts, within=within)
     [back] = wire.decode(wire.Search, wire.encode(wire.Search([query]))).queries
     assert back.vector.tobytes() == vector.tobytes() and back.vector.dtype == np.float32
-    assert (back.k, back.exclude, back.also, back.within) == (k, exclude, also, within)
+    assert (back.k, back.exclude, back.lifted, back.lifts, back.within) == (k, exclude, lifted, lifts, within)
 
 
 @given(st.integers(0, 5), st.integers(1, 8), st.integers(0, 2**62))
@@ -38,10 +39,9 @@ def test_rows_come_out_as_they_went_in_in_both_forms(n, d, seq):
 
 def test_arrays_that_do_not_lie_in_one_piece_are_written_in_order():
     whole = np.arange(24, dtype=np.float64).reshape(4, 6)
-    found = Candidates(["a"], whole[::2, 1], [], whole[0, ::-1])
-    back = wire.decode(wire.Found, wire.encode(wire.Found([found]))).answers[0]
-    assert back.scores.tolist() == [1.0, 13.0]
-    assert back.also_scores.tolist() == [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+    for array in (whole[::2, 1], whole[0, ::-1]):
+        back = wire.decode(wire.Found, wire.encode(wire.Found([Candidates(["a"], array)]))).answers[0]
+        assert back.scores.tolist() == array.tolist()
 
 
 @given(st.binary(max_size=200))

@@ -23,6 +23,7 @@ from recommender_server.settings import RecommenderSettings
 from stores.ports import (
     Candidates,
     DeadLetter,
+    Edges,
     Entry,
     IndexStatus,
     Numbered,
@@ -216,9 +217,9 @@ class MemoryItems(Weather):
         await self.pass_through("popular")
         return self.lists.get(name, [])[:limit]
 
-    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+    async def neighbours(self, item_ids: Sequence[str]) -> dict[str, Edges]:
         await self.pass_through("neighbours")
-        return {item_id: self.edges[item_id] for item_id in item_ids if item_id in self.edges}
+        return {item_id: Edges(self.edges[item_id]) for item_id in item_ids if item_id in self.edges}
 
     async def search_text(self, text: str, limit: int) -> list[Item]:
         await self.pass_through("search_text")
@@ -281,16 +282,13 @@ class ExactIndex(Weather):
             if item_id in row_of:
                 vector[:DIMENSION] += np.float32(weight) * self.contexts[row_of[item_id]]
         scores = self.columns @ vector
+        for item_id, lift in zip(query.lifted, query.lifts, strict=True):
+            if item_id in row_of:
+                scores[row_of[item_id]] += lift
         within = set(self.ids if query.within is None else query.within)
         allowed = [row for row, item_id in enumerate(self.ids) if item_id in within - set(query.exclude)]
         best = sorted(allowed, key=lambda row: (-scores[row], self.ids[row]))[: query.k]
-        also = [item_id for item_id in query.also if item_id in row_of]
-        return Candidates(
-            [self.ids[row] for row in best],
-            scores[best],
-            also,
-            scores[np.array([row_of[item_id] for item_id in also], dtype=np.int64)],
-        )
+        return Candidates([self.ids[row] for row in best], scores[best])
 
     async def similar(self, item_ids: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
         await self.pass_through("similar")

@@ -1,6 +1,7 @@
 import asyncio
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,24 @@ async def test_the_list_is_the_best_of_all_items_by_the_models_own_formula(user_
     assert ids(result) == world.best(k, recent, document.embedding, set(document.seen))
     for item in result.json["items"]:
         assert item["score"] == pytest.approx(world.score(item["item_id"], recent, document.embedding), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@in_loop
+async def test_neighbours_that_the_index_is_not_told_of_are_not_overlooked(seed):
+    # Many more neighbours than the index is told of at first, most with lifts that are nearly equal.
+    world = World(items=900, seed=seed)
+    chance = np.random.default_rng(seed)
+    document = world.users.documents["u0"]
+    spread = 10.0 ** chance.integers(-4, 2)
+    for item in document.recent:
+        targets = chance.choice(900, size=400, replace=False)
+        weights = 0.1 * (1.0 + spread * chance.random(400))
+        edges = [(world.index.ids[target], float(w)) for target, w in zip(targets, weights, strict=True)]
+        world.items.edges[item] = sorted(edges, key=lambda edge: -edge[1])
+    async with serving(world) as client:
+        result = await client.simulate_get("/v1/recommendations", params={"user_id": "u0", "k": 10})
+    assert ids(result) == world.best(10, document.recent[::-1], document.embedding, set(document.seen))
 
 
 @in_loop

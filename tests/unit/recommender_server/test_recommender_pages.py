@@ -31,14 +31,14 @@ class LargeIndex(ExactIndex):
         def rows(item_ids):
             return np.array([int(item_id[1:]) for item_id in item_ids if item_id[1:].isdigit()], np.int64)
 
+        scores[rows(query.lifted)] += np.array(query.lifts, np.float32)
         allowed = np.arange(len(self.ids)) if query.within is None else rows(query.within)
         refused = np.zeros(len(self.ids), np.bool_)
         refused[rows(query.exclude)] = True
         allowed = allowed[~refused[allowed]]
         best = allowed[np.argpartition(-scores[allowed], query.k)[: query.k]] if query.k < len(allowed) else allowed
         best = best[np.argsort(-scores[best], kind="stable")]
-        also = rows(query.also)
-        return ports.Candidates([self.ids[x] for x in best], scores[best], [self.ids[x] for x in also], scores[also])
+        return ports.Candidates([self.ids[x] for x in best], scores[best])
 
 
 class NumberedItems(MemoryItems):

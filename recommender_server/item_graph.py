@@ -1,0 +1,177 @@
+"""Where a user's recent items lead, in arrays: some two thousand edges per request are too many for dictionaries.
+
+What is computed is ``models.ranking.transitions`` and the re-rank part of ``models.ranking.merged_scores``, here called
+a *lift*: what an item's score gains beyond its inner product, because recent items lead to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import ranking
+from models.ranking import Floats
+from stores.ports import Edges
+
+# Items whose edges are kept in arrays. With one more all are forgotten, which bounds the memory.
+MOST_ITEMS = 8_192
+
+Numbers = NDArray[np.int64]
+
+
+class _Numbering:
+    """Numbers for items, and a number per item to add up in. ``0`` is the number of everything that has none."""
+
+    def __init__(self) -> None:
+        self.item_ids = [""]
+        self._numbers: dict[str, int] = {}
+        self.sums = np.zeros(1)
+
+    def of(self, item_ids: Iterable[str]) -> Numbers:
+        """Return the numbers of items that may have none."""
+        return np.array([self._numbers.get(item_id, 0) for item_id in item_ids], dtype=np.int64)
+
+    def given(self, item_ids: Iterable[str]) -> Numbers:
+        """Return the numbers of items, giving them to those that have none."""
+        numbers = self._numbers
+        for item_id in item_ids:
+            if item_id not in numbers:
+                numbers[item_id] = len(self.item_ids)
+                self.item_ids.append(item_id)
+        if len(self.item_ids) > len(self.sums):
+            self.sums = np.zeros(2 * len(self.item_ids))
+        return self.of(item_ids)
+
+    def spread(self, numbers: Numbers, values: Floats, at: Numbers) -> Floats:
+        """Return the value of each of the items ``at``, where these numbers have these values, all others 0."""
+        self.sums[numbers] = values
+        found: Floats = self.sums[at]
+        self.sums[numbers] = 0.0
+        return found
+
+
+class ItemGraph:
+    """The item graph as far as it was read lately, in arrays."""
+
+    def __init__(self) -> None:
+        self._numbering = _Numbering()
+        self._targets: dict[str, tuple[Edges, Numbers]] = {}
+
+    def around(self, recent: Sequence[str], edges: Mapping[str, Edges]) -> Neighbourhood:
+        """Return where these items, newest first, lead; those without edges may be missing."""
+        if len(self._targets) > MOST_ITEMS:
+            self._numbering, self._targets = _Numbering(), {}
+        leading = [
+            (place, edges[item_id])
+            for place, item_id in enumerate(recent[: ranking.TRANSITION_LENGTH])
+            if item_id in edges
+        ]
+        targets = [self._targets_of(recent[place], of_item) for place, of_item in leading]
+        return Neighbourhood(self._numbering, recent, edges, leading, targets)
+
+    def _targets_of(self, item_id: str, edges: Edges) -> Numbers:
+        known = self._targets.get(item_id)
+        if known is None or known[0] is not edges:
+            known = self._targets[item_id] = edges, self._numbering.given(edges.item_ids)
+        return known[1]
+
+
+class Neighbourhood:
+    """The neighbours of some recent items. ``edges``: by recent item, as they were read."""
+
+    def __init__(
+        self,
+        numbering: _Numbering,
+        recent: Sequence[str],
+        edges: Mapping[str, Edges],
+        leading: Sequence[tuple[int, Edges]],
+        targets: Sequence[Numbers],
+    ) -> None:
+        self.edges = edges
+        self._numbering = numbering
+        self._recent = recent
+        self._leading = leading
+        self._targets = np.concatenate([_NOTHING, *targets])
+        places = np.repeat([place for place, _ in leading], [len(of_item) for _, of_item in leading])
+        self._places = places.astype(np.int64)
+        weights = np.concatenate([np.zeros(0), *(of_item.weights for _, of_item in leading)])
+        self._flows = _DECAYS[self._places] * weights
+
+    def lifts(self, merge_weights: Sequence[float], without: Collection[str] = ()) -> Lifts:
+        """Return the lifts of all neighbours but those ``without``."""
+        numbering, targets = self._numbering, self._targets
+        sums = numbering.sums
+        np.add.at(sums, targets, self._flows)
+        sums[numbering.of(without)] = 0.0
+        t_all = sums[targets]
+        # Each once: the last of its edges stays.
+        sums[targets] = np.arange(len(targets))
+        kept = (sums[targets] == np.arange(len(targets))) & (t_all > 0.0)
+        sums[targets] = 0.0
+        numbers, t_all = targets[kept], t_all[kept]
+        newest = self._places == 0
+        t_last = numbering.spread(targets[newest], self._flows[newest], numbers)
+        values = ranking.merged_scores(np.zeros(len(numbers)), t_all, t_last, merge_weights)
+        return Lifts(numbering, numbers, values)
+
+    def strongest_links(self, item_ids: Sequence[str]) -> dict[str, str]:
+        """Return, for those of the items that are neighbours, the recent item that leads there most."""
+        numbers = self._numbering.of(item_ids)
+        known = numbers > 0
+        edges = np.flatnonzero(self._numbering.spread(numbers[known], np.ones(int(known.sum())), self._targets))
+        best: dict[int, tuple[float, int]] = {}
+        for target, flow, place in zip(
+            self._targets[edges].tolist(), self._flows[edges].tolist(), self._places[edges].tolist(), strict=True
+        ):
+            if flow > best.get(target, (0.0, 0))[0]:
+                best[target] = flow, place
+        return {self._numbering.item_ids[target]: self._recent[place] for target, (_, place) in best.items()}
+
+
+class Lifted(NamedTuple):
+    """The items with the largest lifts, and the largest lift of the others."""
+
+    item_ids: list[str]
+    lifts: list[float]
+    others: Lifts
+
+
+class Lifts:
+    """What each of some items gains: ``values`` (items,), none below 0."""
+
+    def __init__(self, numbering: _Numbering, numbers: Numbers, values: Floats) -> None:
+        self._numbering = numbering
+        self._numbers = numbers
+        self._values = values
+
+    @property
+    def largest(self) -> float:
+        """The largest lift, 0 where there is none."""
+        return float(self._values.max(initial=0.0))
+
+    def of(self, item_ids: Sequence[str]) -> Floats:
+        """Return the lifts of these items, (items,)."""
+        return self._numbering.spread(self._numbers, self._values, self._numbering.of(item_ids))
+
+    def strongest(self, count: int) -> Lifted:
+        """Return the ``count`` items with the largest lifts apart from the others."""
+        order = np.argsort(-self._values)
+        first, rest = order[:count], order[count:]
+        others = Lifts(self._numbering, self._numbers[rest], self._values[rest])
+        return Lifted(self.item_ids(first), self._values[first].tolist(), others)
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """Return all of them, best first."""
+        return ranking.top(self.item_ids(np.arange(len(self._numbers))), self._values, len(self._numbers))
+
+    def item_ids(self, places: Numbers) -> list[str]:
+        """Return the items at these places."""
+        return list(map(self._numbering.item_ids.__getitem__, self._numbers[places].tolist()))
+
+
+_NOTHING: Numbers = np.zeros(0, dtype=np.int64)
+# Multiplied up as ``ranking.transitions`` does it, to the same bits.
+_DECAYS = np.cumprod([1.0] + [ranking.TRANSITION_DECAY] * (ranking.TRANSITION_LENGTH - 1))
