@@ -14,15 +14,20 @@ class Coalescer(Generic[Request, Answer]):
     """Requests made in the same tick of the event loop share ONE call of ``answer_all``.
 
     ``answer_all`` gets the requests in order and returns their answers in the same order; it must end by itself (a
-    budget is its own business). When it raises, every request of that call raises the same. A call with more than
-    ``max_batch`` requests is cut into several, which run at once.
+    budget is its own business). When it raises, every request of that call raises the same. A call has at most
+    ``max_batch`` requests, and at most ``max_calls`` calls are under way: what comes meanwhile goes with the next one.
+    So the busier it is, the more requests share a call.
     """
 
     def __init__(
-        self, answer_all: Callable[[list[Request]], Awaitable[Sequence[Answer]]], max_batch: int = 256
+        self,
+        answer_all: Callable[[list[Request]], Awaitable[Sequence[Answer]]],
+        max_batch: int = 256,
+        max_calls: int = 4,
     ) -> None:
         self._answer_all = answer_all
         self._max_batch = max_batch
+        self._max_calls = max_calls
         self._waiting: list[tuple[Request, asyncio.Future[Answer]]] = []
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -36,11 +41,15 @@ class Coalescer(Generic[Request, Answer]):
         return await future
 
     def _send(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), self._max_batch):
-            call = asyncio.ensure_future(self._answer(waiting[start : start + self._max_batch]))
+        while self._waiting and len(self._calls) < self._max_calls:
+            first, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            call = asyncio.ensure_future(self._answer(first))
             self._calls.add(call)  # the loop itself holds tasks only weakly
-            call.add_done_callback(self._calls.discard)
+            call.add_done_callback(self._ended)
+
+    def _ended(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._send()
 
     async def _answer(self, waiting: list[tuple[Request, asyncio.Future[Answer]]]) -> None:
         try:

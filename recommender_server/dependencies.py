@@ -82,7 +82,8 @@ class Dependencies:
         self._item_reads = Coalescer(self._read_items)
         self._graph = ItemGraph()
         self._edge_reads = Coalescer(self._read_edges)
-        self._searches = Coalescer(self._search, max_batch=64)
+        # While the index works on one call, the next one is made ready.
+        self._searches = Coalescer(self._search, max_batch=64, max_calls=2)
         self._similar = Coalescer(self._read_similar)
         # 2,000 candidates are the longest list: together they stay below what the index takes at once.
         self._vectors = Coalescer(self._read_vectors, max_batch=5)
@@ -258,9 +259,9 @@ class Dependencies:
 
 
 async def _within(deadline: Deadline, guard: Guard, asking: Awaitable[Answer]) -> Answer:
-    # A timer costs more than most calls. The guard has one for the whole batch; one of the request's own is needed only
-    # where that might come too late.
-    if deadline.remaining_s() > 2 * guard.budget_s:
+    # A timer costs as much as a small call. The guard has one for the whole batch, which may have waited for two others
+    # (``Coalescer``); one of the request's own is needed only where that might come too late.
+    if deadline.remaining_s() > 4 * guard.budget_s:
         return await asking
     try:
         async with asyncio.timeout(deadline.remaining_s()):

@@ -63,6 +63,30 @@ async def test_a_long_queue_is_cut_into_several_calls():
 
 
 @in_loop
+async def test_what_comes_while_enough_calls_are_under_way_goes_together_with_the_next_one():
+    calls, goes_on = [], asyncio.Event()
+
+    async def answer(numbers):
+        calls.append(list(numbers))
+        await goes_on.wait()
+        if 1 in numbers:
+            raise ValueError("one")
+        return numbers
+
+    coalescer = Coalescer(answer, max_calls=2)
+    asked = []
+    for n in range(6):
+        asked.append(asyncio.ensure_future(coalescer.ask(n)))
+        await asyncio.sleep(0.001)
+    assert calls == [[0], [1]]
+    goes_on.set()
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert calls == [[0], [1], [2, 3, 4, 5]]
+    assert [results[0], *results[2:]] == [0, 2, 3, 4, 5]
+    assert isinstance(results[1], ValueError)
+
+
+@in_loop
 async def test_concurrent_requests_share_one_read_of_users_one_search_and_one_read_of_items():
     world = World()
     users = ["u0", "u1", "u2", "u3", "u4"]
