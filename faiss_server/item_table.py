@@ -90,8 +90,7 @@ class ItemTable:
 
     def places_of(self, item_ids: Sequence[str]) -> Rows:
         """Return the row of each of these items, deleted or not; -1 for one that never came."""
-        rows = [-1 if row is None else row for row in map(self._vocabulary.row, item_ids)]
-        return np.array(rows, dtype=np.int64)
+        return self._lookup.places(item_ids)
 
     def rows_of(self, item_ids: Sequence[str]) -> Rows:
         """Return the rows of those of these items that can be found, in the order given."""

@@ -40,6 +40,11 @@ class RowLookup:
 
     def rows(self, item_ids: Sequence[str]) -> Rows:
         """Return the rows of those of these ids that are in, in the order given."""
+        found = self.places(item_ids)
+        return found[found != _EMPTY]
+
+    def places(self, item_ids: Sequence[str]) -> Rows:
+        """Return the row of each of these ids; -1 for one that is not in."""
         hashes = _hashes_of(item_ids)
         found, asking = np.full(len(hashes), _EMPTY), np.arange(len(hashes))
         places = self._first_places(hashes)
@@ -48,7 +53,7 @@ class RowLookup:
             found[asking[same]] = rows[same]
             going_on = ~same & (rows != _EMPTY)
             asking, places = asking[going_on], self._next_places(places[going_on])
-        return found[found != _EMPTY]
+        return found
 
     def _put(self, hashes: NDArray[np.int64], rows: Rows) -> None:
         places = self._first_places(hashes)

@@ -11,7 +11,7 @@ on the first line is beaten by them on both. Hence the best k of
 
     (the best k by inner product)  united with  (all neighbours of the recent items)
 
-are EXACTLY the best k of all items: serving asks the index for its best k, with the neighbours as ``Query.also``.
+are EXACTLY the best k of all items: the index adds the second line (``Query.lifts``) for those that serving names.
 
 Ids may be ``str`` (serving) or int rows (the trainer). Recent items are always given NEWEST FIRST here.
 """

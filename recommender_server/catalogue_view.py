@@ -55,7 +55,7 @@ class CatalogueView:
         except DependencyUnavailable as error:
             self._missing.add(error.dependency)
             return
-        self._known.update((item_id, found.get(item_id)) for item_id in unknown)
+        self._known.update(zip(unknown, map(found.get, unknown), strict=True))
 
     async def take(
         self, ranked: Sequence[Scored], k: int, blocked: Collection[str], beside: Sequence[str] = ()
@@ -66,7 +66,7 @@ class CatalogueView:
         position = 0
         while len(taken) < k and position < len(open_ones):
             end = position + min(max(k - len(taken) + SPARE, 2 * position), MAX_READ)
-            await self.read([*(item_id for item_id, _ in open_ones[position:end]), *beside])
+            await self.read([*[item_id for item_id, _ in open_ones[position:end]], *beside])
             taken += [candidate for candidate in open_ones[position:end] if self._available(candidate[0])]
             position = end
         return taken[:k]

@@ -54,7 +54,7 @@ class ContentSimilarity:
             near = await self._or_nothing(missing, lambda: self._dependencies.similar(item_id, OF_ALL, deadline)) or []
             unknown = [near_id for near_id, _ in near if near_id not in pool]
             found = await self._or_nothing(missing, lambda: self._dependencies.items(unknown, deadline)) or {}
-            pool |= found
+            pool |= {near_id: found[near_id] for near_id in unknown if near_id in found}
         pool.pop(item_id, None)
         candidates = [other for other in pool.values() if other.available]
         # A few hundred texts take some ten milliseconds: too long for the event loop.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -134,8 +135,8 @@ class Dependencies:
 
     # --- items --------------------------------------------------------------------------------------------------
 
-    async def items(self, item_ids: Sequence[str], deadline: Deadline) -> dict[str, Item]:
-        """Return the known ones among these items."""
+    async def items(self, item_ids: Sequence[str], deadline: Deadline) -> Mapping[str, Item]:
+        """Return the known ones among these items, and whatever others were read with them."""
         return await _within(deadline, self._items, self._item_reads.ask(item_ids)) if item_ids else {}
 
     async def neighbourhood(self, recent: Sequence[str], deadline: Deadline) -> Neighbourhood:
@@ -188,12 +189,10 @@ class Dependencies:
             raise DependencyUnavailable("trainer", str(error)) from error
 
     async def _read_items(self, wanted: list[Sequence[str]]) -> list[dict[str, Item]]:
-        found = await self._items.call(lambda: self._outside.items.get_many(_union(wanted)))
-        return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
+        return [await self._items.call(lambda: self._outside.items.get_many(_union(wanted)))] * len(wanted)
 
     async def _read_edges(self, wanted: list[Sequence[str]]) -> list[dict[str, Edges]]:
-        found = await self._items.call(lambda: self._outside.items.neighbours(_union(wanted)))
-        return [{item_id: found[item_id] for item_id in item_ids if item_id in found} for item_ids in wanted]
+        return [await self._items.call(lambda: self._outside.items.neighbours(_union(wanted)))] * len(wanted)
 
     async def _read_popular(self, name: str) -> list[tuple[str, float]]:
         entries = await self._items.call(lambda: self._outside.items.popular(name, POPULAR_LIMIT))
@@ -271,4 +270,4 @@ async def _within(deadline: Deadline, guard: Guard, asking: Awaitable[Answer]) -
 
 
 def _union(wanted: Sequence[Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys(item_id for item_ids in wanted for item_id in item_ids))
+    return list(dict.fromkeys(itertools.chain.from_iterable(wanted)))

@@ -7,6 +7,7 @@ a *lift*: what an item's score gains beyond its inner product, because recent it
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ class _Numbering:
 
     def of(self, item_ids: Iterable[str]) -> Numbers:
         """Return the numbers of items that may have none."""
-        return np.array([self._numbers.get(item_id, 0) for item_id in item_ids], dtype=np.int64)
+        return np.array(list(map(self._numbers.get, item_ids, repeat(0))), dtype=np.int64)
 
     def given(self, item_ids: Iterable[str]) -> Numbers:
         """Return the numbers of items, giving them to those that have none."""
@@ -64,13 +65,9 @@ class ItemGraph:
         """Return where these items, newest first, lead; those without edges may be missing."""
         if len(self._targets) > MOST_ITEMS:
             self._numbering, self._targets = _Numbering(), {}
-        leading = [
-            (place, edges[item_id])
-            for place, item_id in enumerate(recent[: ranking.TRANSITION_LENGTH])
-            if item_id in edges
-        ]
-        targets = [self._targets_of(recent[place], of_item) for place, of_item in leading]
-        return Neighbourhood(self._numbering, recent, edges, leading, targets)
+        places = [place for place, item_id in enumerate(recent[: ranking.TRANSITION_LENGTH]) if item_id in edges]
+        targets = [self._targets_of(recent[place], edges[recent[place]]) for place in places]
+        return Neighbourhood(self._numbering, recent, edges, places, targets)
 
     def _targets_of(self, item_id: str, edges: Edges) -> Numbers:
         known = self._targets.get(item_id)
@@ -87,17 +84,16 @@ class Neighbourhood:
         numbering: _Numbering,
         recent: Sequence[str],
         edges: Mapping[str, Edges],
-        leading: Sequence[tuple[int, Edges]],
+        places: Sequence[int],
         targets: Sequence[Numbers],
     ) -> None:
         self.edges = edges
         self._numbering = numbering
         self._recent = recent
-        self._leading = leading
+        # Of every edge: where it leads, from which of the recent items, and what it counts.
         self._targets = np.concatenate([_NOTHING, *targets])
-        places = np.repeat([place for place, _ in leading], [len(of_item) for _, of_item in leading])
-        self._places = places.astype(np.int64)
-        weights = np.concatenate([np.zeros(0), *(of_item.weights for _, of_item in leading)])
+        self._places = np.array(places, dtype=np.int64).repeat(list(map(len, targets)))
+        weights = np.concatenate([_NO_WEIGHTS, *(edges[recent[place]].weights for place in places)])
         self._flows = _DECAYS[self._places] * weights
 
     def lifts(self, merge_weights: Sequence[float], without: Collection[str] = ()) -> Lifts:
@@ -119,16 +115,15 @@ class Neighbourhood:
 
     def strongest_links(self, item_ids: Sequence[str]) -> dict[str, str]:
         """Return, for those of the items that are neighbours, the recent item that leads there most."""
-        numbers = self._numbering.of(item_ids)
-        known = numbers > 0
-        edges = np.flatnonzero(self._numbering.spread(numbers[known], np.ones(int(known.sum())), self._targets))
-        best: dict[int, tuple[float, int]] = {}
-        for target, flow, place in zip(
-            self._targets[edges].tolist(), self._flows[edges].tolist(), self._places[edges].tolist(), strict=True
-        ):
-            if flow > best.get(target, (0.0, 0))[0]:
-                best[target] = flow, place
-        return {self._numbering.item_ids[target]: self._recent[place] for target, (_, place) in best.items()}
+        if not len(item_ids) or not len(self._flows):
+            return {}
+        flows = np.where(self._numbering.of(item_ids)[:, None] == self._targets, self._flows, 0.0)
+        best = flows.argmax(axis=1)
+        places = self._places[best].tolist()
+        leads = (flows[np.arange(len(best)), best] > 0.0).tolist()
+        return {
+            item_id: self._recent[place] for item_id, place, led in zip(item_ids, places, leads, strict=True) if led
+        }
 
 
 class Lifted(NamedTuple):
@@ -173,5 +168,6 @@ class Lifts:
 
 
 _NOTHING: Numbers = np.zeros(0, dtype=np.int64)
+_NO_WEIGHTS = np.zeros(0)
 # Multiplied up as ``ranking.transitions`` does it, to the same bits.
 _DECAYS = np.cumprod([1.0] + [ranking.TRANSITION_DECAY] * (ranking.TRANSITION_LENGTH - 1))
