@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from stores.ports import StaleEpoch, StoreUnavailable, epoch_of
 
-FORMAT = 3
+FORMAT = 4
 # How often one who waits for a lock looks again.
 PAUSE_S = 0.0005
 

@@ -31,6 +31,8 @@ _SCHEMA = (
     "CREATE TABLE neighbours (item_id TEXT PRIMARY KEY, edges BLOB NOT NULL, version INTEGER NOT NULL)",
     "CREATE TABLE recent_users (item_id TEXT PRIMARY KEY, user_ids BLOB NOT NULL, version INTEGER NOT NULL)",
     "CREATE TABLE rules (name TEXT PRIMARY KEY, rule BLOB NOT NULL) WITHOUT ROWID",
+    # How often rows of a table were written, for whoever keeps some in memory (``KeptRows``).
+    "CREATE TABLE changes (name TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE serving (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL, version INTEGER NOT NULL)",
 )
 # A word of the title counts as much as ten of the text. FTS5 itself sorts by rank, so that the join stops at the limit.
@@ -62,8 +64,10 @@ class SqliteItemReader:
     def __init__(self, path: Path, *, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._file = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
-        self._records = KeptRows(self._file, _RECORDS, _decode_item, MOST_RECORDS)
-        self._edges = KeptRows(self._file, _EDGES, lambda edges: Edges(_decode_scored(edges)), MOST_EDGES)
+        self._records = KeptRows(self._file, _RECORDS, _changes("items"), _decode_item, MOST_RECORDS)
+        self._edges = KeptRows(
+            self._file, _EDGES, _changes("neighbours"), lambda edges: Edges(_decode_scored(edges)), MOST_EDGES
+        )
         self._words = SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s)
         self._writer = GroupCommit(
             SqliteFile(path, _SCHEMA, durable=False, timeout_s=timeout_s),
@@ -213,6 +217,7 @@ class SqliteItemWriter:
                 " version = excluded.version WHERE excluded.version >= neighbours.version",
                 rows,
             )
+            _changed(connection, "neighbours")
 
     def put_serving_state(self, state: ServingState) -> None:
         """Replace the serving state. Safe to repeat. Raises ``StaleEpoch``."""
@@ -249,6 +254,16 @@ def _put(connection: sqlite3.Connection, items: Sequence[Item]) -> None:
         else:
             continue
         connection.execute(words, (item.title, item.text or "", nth))
+    _changed(connection, "items")
+
+
+def _changed(connection: sqlite3.Connection, *tables: str) -> None:
+    for table in tables:
+        connection.execute("INSERT INTO changes VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1", (table,))
+
+
+def _changes(table: str) -> str:
+    return f"SELECT times FROM changes WHERE name = '{table}'"
 
 
 def _put_rule(connection: sqlite3.Connection, name: str, rule: bytes | None) -> None:
@@ -262,6 +277,7 @@ def _delete(connection: sqlite3.Connection, item_ids: Sequence[str]) -> None:
         connection.execute("DELETE FROM item_words WHERE rowid = (SELECT nth FROM items WHERE item_id = ?)", (item_id,))
         for table in ("items", "neighbours", "recent_users"):
             connection.execute(f"DELETE FROM {table} WHERE item_id = ?", (item_id,))
+    _changed(connection, "items", "neighbours")
 
 
 def _pattern(text: str) -> str:

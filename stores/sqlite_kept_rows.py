@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from stores.decoded_once import DecodedOnce
 from stores.sqlite_file import SqliteFile
@@ -14,29 +14,36 @@ Value = TypeVar("Value")
 class KeptRows(Generic[Value]):
     """What one query returns of each id, always as it was committed last. For one thread.
 
-    SQLite tells in one call whether anybody has committed since (some 3 microseconds against 4 for every row read, and
-    10 to 50 for decoding it). ``sql``: selects (id, value) of ``WHERE … IN {}``.
+    SQLite tells in one call whether anybody has committed to the file since; then what ``version_sql`` returns tells
+    whether it was these rows. ``sql``: selects (id, value) of ``WHERE … IN {}``. ``most``: so many are kept.
     """
 
-    def __init__(self, file: SqliteFile, sql: str, decode: Callable[[bytes], Value], most: int) -> None:
+    def __init__(
+        self, file: SqliteFile, sql: str, version_sql: str, decode: Callable[[bytes], Value], most: int
+    ) -> None:
         self._file = file
-        self._sql = sql
+        self._sql, self._version_sql = sql, version_sql
         self._decoded = DecodedOnce(decode, most)
         self._most = most
         self._state = -1
-        # What there is in that state; ``None``: no such row.
+        self._version: list[tuple[Any, ...]] = []
+        # What there is in that version; ``None``: no such row.
         self._known: dict[str, Value | None] = {}
 
     def get(self, names: Sequence[str]) -> dict[str, Value]:
         """Return the values of those that there are. Raises ``StoreUnavailable``."""
-        # The state is asked for first: what is read after it may be newer than it, never older.
+        # State and version are asked for first: what is read after them may be newer than they say, never older.
         state = self._file.state()
-        if state != self._state or len(self._known) > self._most:
-            self._state, self._known = state, {}
+        if state != self._state:
+            version = self._file.read(self._version_sql)
+            if version != self._version:
+                self._version, self._known = version, {}
+            self._state = state
+        if len(self._known) > self._most:
+            self._known = {}
         known = self._known
         unread = [name for name in names if name not in known]
         if unread:
-            known.update(dict.fromkeys(unread))
             found = {name: self._decoded.of(name, encoded) for name, encoded in self._file.read_in(self._sql, unread)}
             known.update((name, found.get(name)) for name in unread)
         return {name: value for name in names if (value := known[name]) is not None}

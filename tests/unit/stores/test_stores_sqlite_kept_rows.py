@@ -7,7 +7,11 @@ import pytest
 from stores.sqlite_file import SqliteFile
 from stores.sqlite_kept_rows import KeptRows
 
-_SCHEMA = ("CREATE TABLE things (name TEXT PRIMARY KEY, value BLOB NOT NULL)",)
+_SCHEMA = (
+    "CREATE TABLE things (name TEXT PRIMARY KEY, value BLOB NOT NULL)",
+    "CREATE TABLE others (value INTEGER)",
+    "CREATE TABLE changes (times INTEGER)",
+)
 
 
 class World:
@@ -16,7 +20,8 @@ class World:
         self.writer = SqliteFile(path, _SCHEMA, durable=False, timeout_s=1.0)
         self.file = SqliteFile(path, _SCHEMA, durable=False, timeout_s=1.0)
         self.decoded: list[bytes] = []
-        self.rows = KeptRows(self.file, "SELECT name, value FROM things WHERE name IN {}", self._decode, most=3)
+        things = "SELECT name, value FROM things WHERE name IN {}"
+        self.rows = KeptRows(self.file, things, "SELECT count(*) FROM changes", self._decode, most=3)
 
     def _decode(self, value: bytes) -> list[bytes]:
         self.decoded.append(value)
@@ -27,6 +32,7 @@ class World:
             connection.execute("DELETE FROM things WHERE name = ?", (name,))
             if value is not None:
                 connection.execute("INSERT INTO things VALUES (?, ?)", (name, value))
+            connection.execute("INSERT INTO changes VALUES (1)")
 
 
 @pytest.fixture
@@ -54,6 +60,15 @@ def test_what_did_not_change_is_decoded_once(world):
     world.put("b", b"2")
     assert world.rows.get(["a", "a", "b"])["a"] is first
     assert world.decoded == [b"1", b"2"]
+
+
+def test_what_others_write_to_the_file_costs_no_reading(world, monkeypatch):
+    world.put("a", b"1")
+    assert world.rows.get(["a", "b"]) == {"a": [b"1"]}
+    with world.writer.write() as connection:
+        connection.execute("INSERT INTO others VALUES (1)")
+    monkeypatch.setattr(world.file, "read_in", None)
+    assert world.rows.get(["a", "b"]) == {"a": [b"1"]}
 
 
 def test_however_many_are_asked_for_few_are_kept(world):
