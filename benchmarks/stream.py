@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +76,15 @@ def read_stream(
     score_only: str | None = None,
     since: float = 0.0,
 ) -> Stream:
-    """Read a log. ``positive``, ``score_only``: conditions on one column, such as ``rating>=4``, that an event must
-    meet to be in the stream, or to be scored. ``since``: the share of the log, from its start, that is left out.
-    Raises ``HistoryError``, also when nothing is positive.
+    """Read a log.
+
+    ``positive``, ``score_only``: conditions that an event must meet to be in the stream, or to be scored: on one column
+    of numbers, such as ``rating>=4``, or of words, such as ``event==buy``. ``since``: the share of the log, from its
+    start, that is left out. Raises ``HistoryError``, also when nothing is positive.
     """
-    columns = {match[1] for text in (positive, score_only) if (match := _condition(text))}
-    if len(columns) > 1:
-        raise HistoryError(f"conditions can be on one column only, not on {' and '.join(sorted(columns))}")
-    history = load_history(path, ColumnMap(user=users, item=items, time=time, value=next(iter(columns), None)))
+    conditions = [condition for text in (positive, score_only) if (condition := _condition(text))]
+    value, kind = (_one_column(conditions, of_words) for of_words in (False, True))
+    history = load_history(path, ColumnMap(user=users, item=items, time=time, value=value, type=kind))
     rows = np.flatnonzero(holds(positive, history))
     rows = without_repeats(history, rows[rows >= since * len(history)])
     if not len(rows):
@@ -99,21 +101,44 @@ def read_stream(
     )
 
 
-def _condition(text: str | None) -> re.Match[str] | None:
+class _Condition(NamedTuple):
+    """``number`` compared with a column of numbers or, where it is ``None``, ``word`` with a column of words."""
+
+    column: str
+    comparison: str
+    word: str
+    number: float | None
+
+
+def _condition(text: str | None) -> _Condition | None:
     if text is None:
         return None
-    match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|>|<)\s*(-?[0-9.]+)\s*", text)
-    if match is None:
-        raise HistoryError(f"cannot read {text!r}: write COLUMN>=NUMBER")
-    return match
+    match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|>|<)\s*(.+?)\s*", text)
+    try:
+        return _Condition(match[1], match[2], match[3], float(match[3])) if match else _unreadable(text)
+    except ValueError:
+        return _Condition(match[1], match[2], match[3].strip("\"'"), None) if match[2] == "==" else _unreadable(text)
 
 
-def holds(condition: str | None, history: History) -> NDArray[np.bool_]:
-    """Return which events of a log, (n,), meet a condition on its column of values. Raises ``HistoryError``."""
-    match = _condition(condition)
-    if match is None:
+def _unreadable(text: str) -> NoReturn:
+    raise HistoryError(f"cannot read {text!r}: write COLUMN>=NUMBER or COLUMN==WORD")
+
+
+def _one_column(conditions: list[_Condition], of_words: bool) -> str | None:
+    columns = sorted({condition.column for condition in conditions if (condition.number is None) == of_words})
+    if len(columns) > 1:
+        raise HistoryError(f"conditions can be on one such column only, not on {' and '.join(columns)}")
+    return next(iter(columns), None)
+
+
+def holds(text: str | None, history: History) -> NDArray[np.bool_]:
+    """Return which events of a log, (n,), meet a condition on its values or types. Raises ``HistoryError``."""
+    condition = _condition(text)
+    if condition is None:
         return np.ones(len(history), dtype=bool)
-    return _COMPARISONS[match[2]](history.values, np.float32(match[3]))
+    if condition.number is None:
+        return np.array([name == condition.word for name in history.type_names])[history.types]
+    return _COMPARISONS[condition.comparison](history.values, np.float32(condition.number))
 
 
 def without_repeats(history: History, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -131,14 +131,16 @@ def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm
         item_positives=known[1],
         coverage10=evaluator.coverage10(),
         diversity10=evaluator.diversity10(),
-        merge_weights=learner.merge.weights.tolist(),
+        merge_weights=learner.merges.weights.tolist(),
         random_logits=random_logits,
         initial_training=str(choice) if choice else None,
     )
 
 
 def _random_logit(learner: Learner, draws: int = 200) -> float:
-    """Return the mean of head . (x * q) + b over random users and items."""
+    """Return the mean of head . (x * q) + b over random users and items; 0 before there are any."""
+    if not len(learner.items):
+        return 0.0
     rng = np.random.default_rng(0)
     settings = learner.settings
     items = rng.integers(0, len(learner.items), draws)

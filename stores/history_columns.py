@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from models.events import BadEvent, checked_id
 
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+_DATES = [day + clock for day in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y") for clock in (" %H:%M:%S", " %H:%M", "")]
 _SEPARATORS = ("::", "\t", "|", ";", ",")
 # A median timestamp from this value on cannot be in the unit before: 1e11 seconds lie in the year 5138, 1e11
 # milliseconds in 1973.
@@ -38,7 +39,7 @@ class ColumnMap(msgspec.Struct, frozen=True):
 
     ``type`` and ``value`` may be absent: an event is then of type ``type_name``, or a ``rating`` when it has a value.
     ``time`` may be epoch seconds, milliseconds, microseconds or nanoseconds (told apart by their size), RFC 3339 text,
-    or any increasing number.
+    dates such as 12/31/2010 8:26, or any increasing number.
     """
 
     user: str
@@ -128,7 +129,7 @@ def first_row(path: Traversable) -> tuple[str, list[str]]:
 
 def read_columns(path: Traversable, columns: ColumnMap, header: Sequence[str] | None) -> Columns:
     """Read what the map names. ``header``: column names when the file has none. Raises ``HistoryError``."""
-    table, skipped_rows = _read_table(path, list(columns.named().values()), header)
+    table, skipped_rows = _read_table(path, list(dict.fromkeys(columns.named().values())), header)
     users, user_ids = _encode_ids(table[columns.user])
     items, item_ids = _encode_ids(table[columns.item])
     bad = np.zeros(len(users), bool)
@@ -195,7 +196,7 @@ def _read_table(path: Traversable, wanted: list[str], header: Sequence[str] | No
 
 def _encode_ids(column: Any) -> tuple[NDArray[np.int32], list[str]]:
     """Return (n,) codes and the distinct ids in order of first sight; what cannot be an id has code −1."""
-    encoded = pc.dictionary_encode(column.combine_chunks())
+    encoded = pc.dictionary_encode(_whole(column).combine_chunks())
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
     ids: list[str] = []
@@ -212,6 +213,14 @@ def _encode_ids(column: Any) -> tuple[NDArray[np.int32], list[str]]:
             ids.append(text)
     codes = np.asarray(pc.fill_null(encoded.indices, len(renumbered) - 1))
     return renumbered[codes], ids
+
+
+def _whole(column: Any) -> Any:
+    """Return a column of ids with whole numbers as such: tables keep them as floats as soon as one is missing."""
+    if pa.types.is_floating(column.type):
+        fits = pc.and_(pc.is_finite(column), pc.equal(pc.floor(column), column))
+        return pc.if_else(fits, column, None).cast(pa.int64(), safe=False)
+    return column.cast(pa.string()) if pa.types.is_decimal(column.type) else column
 
 
 def _numbers(column: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -236,7 +245,8 @@ def _times_s(column: Any) -> NDArray[np.float64]:
         return _arrow_times_s(column.combine_chunks())
     numbers, faulty = _numbers(column)
     if faulty.mean() > 0.5:
-        return np.array([_text_time_s(value) for value in column.to_pylist()], np.float64)
+        times_s = np.array([_text_time_s(value) for value in column.to_pylist()], np.float64)
+        return times_s if np.isfinite(times_s).any() else _dates_s(column)
     known = numbers[np.isfinite(numbers)]
     middle = float(np.median(known)) if len(known) else 0.0
     scale = next((scale for limit, scale in _UNITS if middle >= limit), 1.0)
@@ -246,6 +256,15 @@ def _times_s(column: Any) -> NDArray[np.float64]:
 def _arrow_times_s(column: Any) -> NDArray[np.float64]:
     ticks = column.cast(pa.timestamp("us", tz=getattr(column.type, "tz", None)), safe=False).cast(pa.int64())
     return np.asarray(pc.fill_null(ticks.cast(pa.float64()), np.nan), np.float64) / 1e6
+
+
+def _dates_s(column: Any) -> NDArray[np.float64]:
+    """Read dates as people write them, by whichever form fits most: 12/31/2010 8:26 goes before 31/12/2010 8:26."""
+    text = pc.ascii_trim_whitespace(
+        pa.array([decode_text(v) if isinstance(v, bytes) else v for v in column.to_pylist()])
+    )
+    read = [_arrow_times_s(pc.strptime(text, form, "s", error_is_null=True)) for form in _DATES]
+    return max(read, key=lambda times_s: np.isfinite(times_s).sum())
 
 
 def _text_time_s(value: bytes | str | None) -> float:

@@ -124,7 +124,12 @@ def _among(folder: Traversable | None, files: list[Traversable], columns: Column
     ratings = [file for file in files if re.fullmatch(r"ratings\.csv(\.gz)?", file.name)]
     fitting = []
     for file in ratings or files:
-        if is_parquet(file) or file.name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt", ".dat", ".log", ".psv")):
+        named = columns is not None and len(files) == 1  # a file of any name, by whoever knows its columns
+        if (
+            named
+            or is_parquet(file)
+            or file.name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt", ".dat", ".log", ".psv"))
+        ):
             found = _by_header(file, folder, columns)
             if found is not None:
                 fitting.append(found)

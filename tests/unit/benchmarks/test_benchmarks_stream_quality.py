@@ -62,6 +62,44 @@ def test_a_condition_that_cannot_be_read_is_named(log):
         read_stream(log, **COLUMNS, positive="stars of 4")
 
 
+def test_a_condition_on_words(tmp_path):
+    rows = [("a", "x", 1, "buy"), ("a", "y", 2, "view"), ("b", "x", 3, "buy"), ("a", "z", 4, "buy")]
+    path = write(tmp_path / "log.csv", rows)
+    stream = read_stream(path, **COLUMNS, positive="stars == buy")
+    assert stream.rows.tolist() == [0, 2, 3]
+    assert read_stream(path, **COLUMNS, score_only="stars=='view'").eligible.tolist() == [False, True, False, False]
+    with pytest.raises(HistoryError, match="write COLUMN"):
+        read_stream(path, **COLUMNS, positive="stars>=buy")
+    with pytest.raises(HistoryError, match="not on at and stars"):
+        read_stream(path, **COLUMNS, positive="stars==buy", score_only="at==x")
+
+
+KEYS = {"recall1", "recall10", "ndcg10", "new_user_recall10", "new_item_recall10", "segments", "coverage10", "events"}
+KEYS |= {"scored", "never_seen", "events_per_s", "first_tenth", "last_tenth", "settings"}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("a", "x", 1, 1), ("a", "y", 2, 1)],
+        [("only", f"i{number}", number, 1) for number in range(40)],
+        [(f"u{number % 7}", f"i{number // 2}", 5, 1) for number in range(60)],
+        [(f'"Ä, {number % 3}"', f'"物,{number % 5}"', number, 1) for number in range(60)],
+    ],
+    ids=["two events", "one user", "one time, two positives an item", "commas and other scripts"],
+)
+def test_small_and_odd_logs_give_every_figure(tmp_path, capsys, rows):
+    path = write(tmp_path / "log.csv", rows)
+    arguments = ["--data", str(path), "--users", "who", "--items", "what", "--time", "at"]
+    assert main([*arguments, "--plot", str(tmp_path / "plot.png")]) == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    result = json.loads(capsys.readouterr().out.splitlines()[-1], parse_constant=refuse)
+    assert set(result) >= KEYS and set(result["recall10"]) == set(ALL_METHODS)
+
+
 def test_the_command_ends_with_one_json_object(log, tmp_path, capsys):
     plot = tmp_path / "plot.png"
     arguments = ["--data", str(log), "--users", "who", "--items", "what", "--time", "at", "--plot", str(plot)]

@@ -198,6 +198,60 @@ def test_a_column_map_that_does_not_fit_names_the_columns_there_are(tmp_path):
         load_history(tmp_path / "log.csv", ColumnMap(user="who", item="what", time="when"))
 
 
+def test_a_file_of_any_name_by_its_columns(tmp_path):
+    columns = ColumnMap(user="who", item="what", time="when")
+    for name in ("events", "events.gz", "events.2024"):
+        (event,) = events_of(load_history(write(tmp_path / name, "who,what,when\na,b,7\n"), columns))
+        assert (event["user_id"], event["item_id"], event["timestamp"]) == ("a", "b", 7.0)
+
+
+def test_ids_that_became_fractions_because_one_is_missing(tmp_path):
+    table = pa.table(
+        {
+            "user": pa.array([1.0, None, 3.0, 4.5, float("nan"), 6.0]),
+            "item": pa.array([5, 6, 7, 8, 9, 10]).cast(pa.decimal128(20, 0)),
+        }
+    )
+    pa.parquet.write_table(table, tmp_path / "log.parquet")
+    history = load_history(tmp_path)
+    assert [(event["user_id"], event["item_id"]) for event in events_of(history)] == [
+        ("1", "5"),
+        ("3", "7"),
+        ("6", "10"),
+    ]
+    assert history.bad_rows == 3
+
+
+def test_categories_and_large_text_of_parquet(tmp_path):
+    table = pa.table(
+        {
+            "user": pa.array(["ü", "b,c", "ü"]).dictionary_encode(),
+            "item": pa.array(["x", "y", "z"], pa.large_string()),
+            "rating": pa.array(["4", "5", None]).dictionary_encode(),
+        }
+    )
+    pa.parquet.write_table(table, tmp_path / "log.parquet")
+    events = events_of(load_history(tmp_path))
+    assert [event["user_id"] for event in events] == ["ü", "b,c", "ü"]
+    assert [event.get("value") for event in events] == [4.0, 5.0, None]
+
+
+@pytest.mark.parametrize(
+    ("late", "early"),
+    [
+        ("12/31/2010 8:26", "1/2/2010 23:00"),
+        ("31/12/2010 08:26:01", "2/11/2010 23:00:00"),
+        ("31.12.2010", "01.11.2010"),
+        ("3/1/2010", "1/2/2010"),  # either way round: the month first
+    ],
+)
+def test_dates_as_people_write_them(tmp_path, late, early):
+    write(tmp_path / "log.csv", f"user,item,date\na,x,{late}\nb,y,{early}\n")
+    first, second = events_of(load_history(tmp_path))
+    assert (first["user_id"], second["user_id"]) == ("b", "a")
+    assert 1.26e9 < first["timestamp"] < second["timestamp"] < 1.3e9
+
+
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 10), st.integers(0, 50)), min_size=1, max_size=60
