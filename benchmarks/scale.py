@@ -41,7 +41,9 @@ from faiss_server.item_index import ItemIndex
 from models import ranking
 from models.learner import Learner
 from models.model_settings import ModelSettings
-from stores.ports import ItemRows, Query, Stamp
+from recommender_server.candidates import DEPTH, STRONGEST
+from recommender_server.item_graph import ItemGraph
+from stores.ports import Edges, ItemRows, Query, Stamp
 
 FEW_USERS, FEW_ITEMS = 10_000, 10_000
 USERS, QUICK_USERS = (10_000, 100_000, 1_000_000), (10_000, 30_000)
@@ -53,7 +55,6 @@ MOST_MEMORY_SLOPE = 1.02
 PLOT = ROOT / "docs/img/performance-scale.png"
 
 Point = dict[str, float]
-Edges = dict[str, list[tuple[str, float]]]
 
 
 def resident_bytes() -> int:
@@ -77,37 +78,36 @@ def loaded_index(learner: Learner) -> ItemIndex:
     return index
 
 
-def edges_of(learner: Learner, user: int) -> Edges:
+def edges_of(learner: Learner, user: int) -> dict[str, Edges]:
     """Return the edges of a user's recent items, as the item store would give them."""
     edges = {}
     for item in learner.recent(user, ranking.TRANSITION_LENGTH).tolist():
         rows, weights = learner.neighbours(item)
-        ids = map(learner.items.id, rows.tolist())
-        edges[learner.items.id(item)] = list(zip(ids, weights.tolist(), strict=True))
+        edges[learner.items.id(item)] = Edges(zip(map(learner.items.id, rows.tolist()), weights.tolist(), strict=True))
     return edges
 
 
-def request(learner: Learner, index: ItemIndex, user: int, edges: Edges) -> list[tuple[str, float]]:
-    """Return the best ten for a user, as serving finds them."""
+def request(
+    learner: Learner, index: ItemIndex, graph: ItemGraph, user: int, edges: dict[str, Edges]
+) -> list[tuple[str, float]]:
+    """Return the best ten for a user, as serving finds them when its first question to the index is its last."""
     weights, settings = learner.merge.weights.tolist(), learner.settings
     recent = [learner.items.id(row) for row in learner.recent(user).tolist()]
     context = recent[: settings.context_length]
-    found = ranking.transitions(recent, edges)
+    lifted = graph.around(recent, edges).lifts(weights, recent).strongest(STRONGEST)
     query = Query(
         vector=ranking.query_vector(learner.user_embedding(user), weights, settings.dimension),
-        k=K,
+        k=K + len(recent) + DEPTH,
         recent=context,
         recent_weights=ranking.recent_weights(len(context), weights, settings.context_decay),
-        exclude=recent,
-        also=list(found),
+        exclude=[],
+        lifted=lifted.item_ids,
+        lifts=lifted.lifts,
     )
     [hits] = index.search([query])
-    products = dict(zip(hits.also_ids, hits.also_scores.tolist(), strict=True))
-    products |= dict(zip(hits.item_ids, hits.scores.tolist(), strict=True))
-    ids = [item_id for item_id in products if item_id not in recent]
-    t = np.array([found.get(item_id, (0.0, 0.0)) for item_id in ids])
-    scores = ranking.merged_scores(np.array([products[item_id] for item_id in ids]), t[:, 0], t[:, 1], weights)
-    return ranking.top(ids, scores, K)
+    scores = hits.scores + lifted.others.of(hits.item_ids)
+    open_ones = [place for place, item_id in enumerate(hits.item_ids) if item_id not in recent]
+    return ranking.top([hits.item_ids[place] for place in open_ones], scores[open_ones], K)
 
 
 def measure(users: int, items: int) -> Point:
@@ -116,12 +116,12 @@ def measure(users: int, items: int) -> Point:
     settings, chance = ModelSettings(), np.random.default_rng(1)
     small = filled_learner(100, 200, settings)  # whatever is loaded once for all sizes
     small.learn(*some_positives(chance, small, 10))
-    request(small, loaded_index(small), 0, edges_of(small, 0))
+    request(small, loaded_index(small), ItemGraph(), 0, edges_of(small, 0))
     before = resident_bytes()
     learner = filled_learner(users, items, settings)
     index = loaded_index(learner)
     memory = resident_bytes() - before
-    events, requests = [], []
+    events, requests, graph = [], [], ItemGraph()
     learner.learn(*some_positives(chance, learner, EVENTS))
     for _ in range(REPETITIONS):
         positives = some_positives(chance, learner, EVENTS)
@@ -131,7 +131,7 @@ def measure(users: int, items: int) -> Point:
         edges = {user: edges_of(learner, user) for user in positives.users[:REQUESTS].tolist()}
         began_s = time.process_time()
         for user in edges:
-            request(learner, index, user, edges[user])
+            request(learner, index, graph, user, edges[user])
         requests.append((time.process_time() - began_s) / len(edges))
     return {
         "users": users,

@@ -40,6 +40,15 @@ class Question:
 
 
 QUESTIONS: tuple[Question, ...] = (
+    Question("learn", "What does learning one event cost?", 180),
+    Question("grow", "How long does anything wait when tables grow?", 120),
+    Question("train_batch", "How fast is batch training?", 300),
+    Question("search", "How fast does the index find, and how exactly?", 360),
+    Question("start", "How soon is each process ready?", 180),
+    Question("scale", "Does anything get out of hand as users and items become many?", 240),
+    Question("trainer", "How many events a second does the whole trainer take?", 480),
+    Question("trainer", "The same on Kafka, MongoDB and Redis", 240, ("--stack", "full")),
+    Question("serve", "How many recommendations a second, at what CPU time each?", 360, ("--stack", "full")),
     Question("freshness", "How soon does an event count?", 300),
     Question("freshness", "The same on Kafka, MongoDB and Redis", 300, ("--stack", "full")),
 )

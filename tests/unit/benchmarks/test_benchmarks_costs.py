@@ -9,6 +9,7 @@ from benchmarks.scale import edges_of, loaded_index, request, slope
 from benchmarks.train_batch import synthetic
 from models.full_ranking import candidate_features, candidates
 from models.model_settings import ModelSettings
+from recommender_server.item_graph import ItemGraph
 
 SETTINGS = ModelSettings(dimension=8, negatives=4)
 
@@ -26,14 +27,14 @@ def test_a_filled_learner_has_rows_and_histories_and_learns_on():
 def test_a_request_finds_what_ranking_all_items_finds():
     learner = filled_learner(20, 60, SETTINGS)
     learner.learn(*some_positives(np.random.default_rng(0), learner, 200))
-    index = loaded_index(learner)
+    index, graph = loaded_index(learner), ItemGraph()
     for user in range(5):
         allowed = candidates(learner, user)
         allowed[learner.recent(user)] = False
         scores = np.asarray(learner.merge.weights, np.float32) @ candidate_features(learner, user)
         best = np.argsort(np.where(allowed, -scores, np.inf))[:10]
         expected = [learner.items.id(row) for row in best.tolist()]
-        assert [item_id for item_id, _ in request(learner, index, user, edges_of(learner, user))] == expected
+        assert [item_id for item_id, _ in request(learner, index, graph, user, edges_of(learner, user))] == expected
 
 
 def test_a_slope_is_the_power_by_which_a_cost_grows():
