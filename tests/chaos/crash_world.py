@@ -241,11 +241,18 @@ class CrashWorld:
         everything = Query(np.zeros(MODEL.dimension + 3, np.float32), self.index.status().items)
         items = sorted(self.index.search([everything])[0].item_ids)
         # The score of a unit vector is one column, bit by bit; a context embedding shows when it is folded into zero.
+        # Scored within the items, one by one: in a search of all, last bits depend on which row an item has.
         columns = np.eye(MODEL.dimension + 3, dtype=np.float32)
-        found = self.index.search([Query(vector=column, k=len(items)) for column in columns] if items else [])
+        found = self.index.search([Query(column, len(items), within=items) for column in columns] if items else [])
         folded = self.index.search(
             [
-                Query(np.zeros(MODEL.dimension + 3, np.float32), len(items), recent=[item], recent_weights=[1.0])
+                Query(
+                    np.zeros(MODEL.dimension + 3, np.float32),
+                    len(items),
+                    recent=[item],
+                    recent_weights=[1.0],
+                    within=items,
+                )
                 for item in items
             ]
         )
