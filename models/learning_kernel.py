@@ -126,6 +126,7 @@ def softmax_gradient(
 
     Writes d loss / d logit into ``slopes`` (n,) and d loss / d x into ``gradient`` (d,). The gradient of q_j is
     slopes[j] x, of b_j slopes[j]. ``products``, ``squares`` (n,) receive x . q_j and q_j . q_j.
+    ``initial_training.factorisation`` is compiled with it and does not notice a change here: change that file too.
     """
     n = len(candidates)
     _multiply(items, candidates, x, products, squares)
