@@ -3,13 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.compiled import compiled
+
 SEEN_KEPT = 10_000
+
+
+class _Awake:
+    """What one user consumed, oldest first, where it can be added to: int32, 2 * item row + whether it was learned."""
+
+    __slots__ = ("_pairs", "_size")
+
+    def __init__(self, pairs: NDArray[np.int32]) -> None:
+        self._pairs, self._size = pairs, len(pairs)
+
+    def pairs(self) -> NDArray[np.int32]:
+        """Return all of it, a view."""
+        return self._pairs[: self._size]
+
+    def has(self, item: int) -> bool:
+        """Whether it holds the item."""
+        return _find(self._pairs, self._size, item) >= 0
+
+    def has_learned(self, item: int) -> bool:
+        """Whether it holds the item as a positive."""
+        place = _find(self._pairs, self._size, item)
+        return place >= 0 and bool(self._pairs[place] & 1)
+
+    def mark(self, item: int, learned: bool) -> None:
+        """Add the item, or note that it was learned; it keeps its place."""
+        place = _find(self._pairs, self._size, item)
+        if place >= 0:
+            self._pairs[place] |= learned
+            return
+        if self._size == SEEN_KEPT:
+            self._pairs[: SEEN_KEPT - 1] = self._pairs[1:SEEN_KEPT]
+            self._size -= 1
+        elif self._size == len(self._pairs):
+            room = np.zeros(min(max(2 * self._size, 4), SEEN_KEPT), np.int32)
+            room[: self._size] = self._pairs
+            self._pairs = room
+        self._pairs[self._size] = 2 * item + learned
+        self._size += 1
+
+
+@compiled
+def _find(pairs: NDArray[np.int32], size: int, item: int) -> int:
+    """Return the place of an item among the first ``size``, or -1; looks from the newest on."""
+    for place in range(size - 1, -1, -1):
+        if pairs[place] >> 1 == item:
+            return place
+    return -1
 
 
 class _AtRest:
@@ -23,18 +71,19 @@ class _AtRest:
         """Return the arrays by name."""
         return {"sizes": self._sizes, "items": self._items, "learned": self._learned}
 
-    def of(self, user: int) -> dict[int, bool]:
+    def of(self, user: int) -> _Awake:
         """Return what a user consumed; nothing for a user who has come since."""
         if user >= len(self._sizes):
-            return {}
+            return _Awake(np.empty(0, np.int32))
         end = self._ends[user]
         pairs = slice(end - self._sizes[user], end)
-        return dict(zip(self._items[pairs].tolist(), self._learned[pairs].tolist(), strict=True))
+        return _Awake(2 * self._items[pairs] + self._learned[pairs])
 
-    def joined_by(self, awake: Mapping[int, Mapping[int, bool]], size: int) -> _AtRest:
+    def joined_by(self, awake: Mapping[int, _Awake], size: int) -> _AtRest:
         """Return this with so many users, those ``awake`` as they are now."""
         rows = np.array(sorted(awake), np.int64)
-        lengths = np.array([len(awake[row]) for row in rows.tolist()], np.int64)
+        pairs = [awake[row].pairs() for row in rows.tolist()]
+        lengths = np.fromiter(map(len, pairs), np.int64, len(pairs))
         sizes = np.zeros(size, np.int64)
         sizes[: len(self._sizes)] = self._sizes
         # Where the pairs of those awake lay, and where they lie among all pairs of those awake.
@@ -42,11 +91,11 @@ class _AtRest:
         before = np.stack([ends - sizes[rows], ends], axis=1)
         now = np.stack([np.cumsum(lengths) - lengths, np.cumsum(lengths)], axis=1)
         sizes[rows] = lengths
-        came = int(lengths.sum())
-        items = np.fromiter(chain.from_iterable(awake[row] for row in rows.tolist()), np.int32, came)
-        learned = np.fromiter(chain.from_iterable(awake[row].values() for row in rows.tolist()), np.bool_, came)
+        came = np.concatenate([np.empty(0, np.int32), *pairs])
         return _AtRest(
-            sizes, _replaced(self._items, before, items, now), _replaced(self._learned, before, learned, now)
+            sizes,
+            _replaced(self._items, before, came >> 1, now),
+            _replaced(self._learned, before, (came & 1).astype(np.bool_), now),
         )
 
 
@@ -65,15 +114,15 @@ class Consumption:
     """Per user row, the item rows he consumed and those he hid; beyond ``SEEN_KEPT`` the oldest are forgotten.
 
     Most users of a large site are away. What they consumed lies in arrays, user after user, 5 bytes a pair; only of
-    users with an event since the last ``state`` or ``restore`` it is held in dictionaries, at some 100 bytes a pair.
+    users with an event since the last ``state`` or ``restore`` each has an array of his own, with room for more.
     """
 
     def __init__(self) -> None:
         self._size = 0
         self._at_rest = _AtRest(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.bool_))
-        # Insertion-ordered, by user row: item row → whether it was learned as a positive.
-        self._seen: dict[int, dict[int, bool]] = {}
-        self._hidden: dict[int, dict[int, bool]] = {}
+        self._seen: dict[int, _Awake] = {}
+        # Insertion-ordered, by user row.
+        self._hidden: dict[int, dict[int, None]] = {}
 
     def __len__(self) -> int:
         return self._size
@@ -84,20 +133,22 @@ class Consumption:
 
     def has_seen(self, user: int, item: int) -> bool:
         """Whether the user has consumed the item, as far as is remembered."""
-        return item in self._of(user)
+        return self._of(user).has(item)
 
     def has_learned(self, user: int, item: int) -> bool:
         """Whether the user consumed the item as a positive, as far as is remembered: a pair is learned once."""
-        return self._of(user).get(item, False)
+        return self._of(user).has_learned(item)
 
     def mark_seen(self, user: int, item: int, learned: bool) -> None:
         """Remember that the user consumed the item. Safe to repeat."""
-        seen = self._of(user)
-        _remember(seen, item, learned or seen.get(item, False))
+        self._of(user).mark(item, learned)
 
     def hide(self, user: int, item: int) -> None:
         """Remember that the user rejected the item. Safe to repeat."""
-        _remember(self._hidden.setdefault(user, {}), item, True)
+        hidden = self._hidden.setdefault(user, {})
+        hidden[item] = None
+        if len(hidden) > SEEN_KEPT:
+            del hidden[next(iter(hidden))]
 
     def has_hidden(self, user: int, item: int) -> bool:
         """Whether the user rejected the item, as far as is remembered."""
@@ -105,12 +156,13 @@ class Consumption:
 
     def forget(self, user: int) -> None:
         """Forget everything of a user. Safe to repeat."""
-        self._seen[user] = {}
+        self._seen[user] = _Awake(np.empty(0, np.int32))
         self._hidden.pop(user, None)
 
     def seen(self, user: int) -> list[int]:
         """Return the item rows a user has consumed, oldest first."""
-        return list(self._of(user))
+        rows: list[int] = (self._of(user).pairs() >> 1).tolist()
+        return rows
 
     def hidden(self, user: int) -> list[int]:
         """Return the item rows a user has rejected, oldest first."""
@@ -130,16 +182,10 @@ class Consumption:
         self._size = len(arrays["sizes"])
         self._at_rest = _AtRest(arrays["sizes"], arrays["items"], arrays["learned"])
         self._seen = {}
-        self._hidden = {int(user): dict.fromkeys(items, True) for user, items in hidden.items()}
+        self._hidden = {int(user): dict.fromkeys(items) for user, items in hidden.items()}
 
-    def _of(self, user: int) -> dict[int, bool]:
+    def _of(self, user: int) -> _Awake:
         seen = self._seen.get(user)
         if seen is None:
             seen = self._seen[user] = self._at_rest.of(user)
         return seen
-
-
-def _remember(items: dict[int, bool], item: int, learned: bool) -> None:
-    items[item] = learned
-    if len(items) > SEEN_KEPT:
-        del items[next(iter(items))]

@@ -51,3 +51,21 @@ def test_a_state_stays_as_it_was_when_users_come_and_consume_more():
     consumption.state()
     assert all((arrays[name] == before[name]).all() for name in before)
     assert consumption.seen(0) == [3, 4]
+
+
+def test_beyond_what_is_kept_the_oldest_go_and_known_ones_keep_their_place(monkeypatch):
+    monkeypatch.setattr("models.consumption.SEEN_KEPT", 20)
+    chance = np.random.default_rng(1)
+    consumption, seen = Consumption(), {}
+    consumption.add_user()
+    for step in range(2000):
+        item, learned = int(chance.integers(40)), bool(chance.random() < 0.5)
+        assert consumption.has_seen(0, item) == (item in seen)
+        assert consumption.has_learned(0, item) == seen.get(item, False)
+        consumption.mark_seen(0, item, learned)
+        seen[item] = learned or seen.get(item, False)
+        if len(seen) > 20:
+            del seen[next(iter(seen))]
+        assert consumption.seen(0) == list(seen)
+        if step % 100 == 0:
+            consumption.state()
