@@ -11,7 +11,7 @@ every fifth positive ranked first, everything published to the real index and st
 *Sustained* is the rate over everything after the first tenth of the events, when machine code is loaded and the first
 tables have grown; *flat* compares the last fifth with the first one after that. *Memory* compares the trainer's
 resident set in the last fifth with its middle, when every user and item has its row: what is left to grow is what
-people have consumed, four bytes a pair, which must be remembered.
+people have consumed, five bytes a pair, which must be remembered.
 
 The user store's own ceiling is measured last, alone: documents that the trainer wrote, read back, are written to a
 space of their own in messages of the size that the trainer's had.
@@ -196,6 +196,7 @@ def figures_of(filled: Filled, looks: Looks, ceiling_per_s: float) -> dict[str, 
         "scored": report["scored"],
         "users": report["users"],
         "items": report["items"],
+        "fill_s": round(filled.fill_s, 1),
         "consumer_per_s": round(filled.consumer_per_s),
         "consumer_cpu_per_s": round(filled.consumer_cpu_per_s),
         "sustained_per_s": round(sustained_per_s),
