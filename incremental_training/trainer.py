@@ -8,7 +8,8 @@ from collections.abc import Callable
 from incremental_training.content_learning import ContentLearning
 from incremental_training.intake import Intake
 from incremental_training.item_records import ItemRecords
-from incremental_training.log_positions import LogPositions, TopicReplaced
+from incremental_training.log_positions import LogPositions
+from incremental_training.log_reading import LogReading
 from incremental_training.report import Reporter
 from incremental_training.settings import TrainerSettings
 from incremental_training.snapshot_writing import SnapshotWriting
@@ -23,9 +24,7 @@ from stores.ports import (
     ItemIndexWriter,
     ItemWriter,
     Metrics,
-    PositionLost,
     Record,
-    StoreUnavailable,
     TopicPartition,
 )
 from stores.publication import Publisher, nothing_fails
@@ -38,10 +37,6 @@ CALM_S = 0.1
 REPORT_S = 1.0
 # Time between two looks through the real index.
 INDEX_CHECK_S = 10.0
-# Time between two looks whether the log is still the same one and has no more partitions than before.
-LOG_CHECK_S = 10.0
-# A log that is away is complained about so often.
-COMPLAIN_EVERY_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -75,12 +70,15 @@ class Trainer:
     ) -> None:
         self.positions = positions
         self._log_positions = log_positions
-        self._log, self._index = log, index
+        self._index = index
+        self._reading = LogReading(
+            log, log_positions, positions, batch_events=settings.batch_events, clock=clock, metrics=metrics
+        )
         self._intake, self._content, self._publisher, self._reporter = intake, content, publisher, reporter
-        self._settings, self._fingerprint = settings, fingerprint
+        self._fingerprint = fingerprint
         self._clock, self._metrics, self._failpoint = clock, metrics, failpoint
         self._flush_interval_s = settings.flush_interval_ms / 1000
-        self._flushed_at_s = self._index_checked_at_s = self._log_checked_at_s = clock.monotonic_s()
+        self._flushed_at_s = self._index_checked_at_s = clock.monotonic_s()
         self._item_records = ItemRecords(content, items, intake.windows.put_category, clock=clock, metrics=metrics)
         self._snapshot_writing = SnapshotWriting(
             snapshots,
@@ -96,10 +94,7 @@ class Trainer:
         self._oldest_arrival_s: float | None = None
         # Of the item records read and not yet in the index.
         self._oldest_item_s: float | None = None
-        # Where the log is read on from while this trainer lives.
-        self._read = dict(positions)
         self._letters: list[DeadLetter] = []
-        self._complain_at_s = float("-inf")
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Go on until told to stop; then publish what is left, as far as the stores answer, and write a snapshot.
@@ -108,7 +103,7 @@ class Trainer:
         and ``TopicReplaced``; the state on disk is then that of the newest snapshot, which is always a safe place to
         start from.
         """
-        self._log.seek(self._read)
+        self._reading.begin()
         while not should_stop():
             self.cycle()
         self._flush(idle=False)
@@ -139,8 +134,8 @@ class Trainer:
         self._snapshot_writing.look()
         if self._snapshot_writing.due and not self._letters:  # a restart must read those again
             self.write_snapshot()
-        if self._clock.monotonic_s() - self._log_checked_at_s >= LOG_CHECK_S:
-            self._check_log()
+        if not self._letters:  # positions stay where they are
+            self._reading.check_when_due()
 
     # --- taking in --------------------------------------------------------------------------------------------------
 
@@ -151,46 +146,10 @@ class Trainer:
         wait_s = max(0.0, self._flushed_at_s + self._flush_every_s() - self._clock.monotonic_s())
         if self._backlog_s > 0:  # what is learned waits for the next events no longer than it would without a backlog
             wait_s = min(wait_s, self._flush_interval_s)
-        try:
-            records = self._log.poll(self._settings.batch_events, wait_s)
-            if not records:
-                self._backlog_s = 0.0
-            return records
-        except PositionLost as error:
-            _log.warning("the log does not hold what comes next: %s", error)
-            self._check_log()
-        except StoreUnavailable as error:
-            self._log_failed(error)
-        # Whatever reads the log now begins where this trainer stands; and nothing is asked again at once.
-        self._log.seek(self._read)
-        self._clock.sleep(CALM_S)
-        return []
-
-    def _check_log(self) -> None:
-        """Take partitions that were added; stop, or skip, where events were lost. See ``LogPositions``."""
-        self._log_checked_at_s = self._clock.monotonic_s()
-        if self._letters:  # positions stay where they are
-            return
-        try:
-            found = self._log_positions.find(self._read)
-        except StoreUnavailable as error:
-            self._log_failed(error)
-            return
-        if found.replaced:
-            raise TopicReplaced("the topic of the events was replaced while it was read: start again")
-        moved = {place: offset for place, offset in found.positions.items() if self._read.get(place) != offset}
-        if moved:
-            _log.info("the log is read on at %s", moved)
-            self._read.update(moved)
-            self.positions.update(moved)
-            self._log.seek(self._read)
-
-    def _log_failed(self, error: StoreUnavailable) -> None:
-        self._metrics.count("store_failures", store="log")
-        now_s = self._clock.monotonic_s()
-        if now_s >= self._complain_at_s:
-            self._complain_at_s = now_s + COMPLAIN_EVERY_S
-            _log.warning("the log does not answer, going on without it: %s", error)
+        records = self._reading.poll(wait_s)
+        if not records:
+            self._backlog_s = 0.0
+        return records
 
     def _learn(self, records: list[Record]) -> None:
         started_s = self._clock.monotonic_s()
@@ -198,8 +157,7 @@ class Trainer:
         self._letters += self._intake.take(events)
         self._take_item_records([record for record in records if record.topic == ITEMS])
         self._intake.outcomes.take_served([record for record in records if record.topic == RECOMMENDATIONS_SERVED])
-        for record in records:
-            self._read[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._reading.passed(records)
         self._keep_letters()
         if events:
             self._backlog_s = max(0.0, self._clock.now_s() - events[-1].arrival_s)
@@ -214,17 +172,12 @@ class Trainer:
     def _keep_letters(self) -> None:
         """Keep the dead letters that wait; only then may positions pass what was read. Raises ``TooManyBadEvents``."""
         if self._letters:
-            try:
-                self._log.set_aside(self._letters)
-            except StoreUnavailable as error:
-                self._log_failed(error)
+            if not self._reading.set_aside(self._letters):
                 return
-            for letter in self._letters:
-                self._metrics.count("dead_letters", reason=letter.reason)
             self._letters = []
             self._failpoint("dead_letters_kept")
         self._intake.refuse_too_many_bad()
-        self.positions.update({place: offset for place, offset in self._read.items() if place.topic != ITEMS})
+        self._advance(items=False)
 
     def _take_item_records(self, records: list[Record]) -> None:
         changed, letters = self._item_records.take(records)
@@ -238,7 +191,12 @@ class Trainer:
         if not self._item_records.write():
             self._clock.sleep(self._flush_interval_s)
         elif not self._letters:
-            self.positions.update({place: offset for place, offset in self._read.items() if place.topic == ITEMS})
+            self._advance(items=True)
+
+    def _advance(self, *, items: bool) -> None:
+        """Move positions to what was read of topic ``items``, or of the others."""
+        read = self._reading.read.items()
+        self.positions.update({place: offset for place, offset in read if (place.topic == ITEMS) == items})
 
     # --- giving out -------------------------------------------------------------------------------------------------
 
@@ -267,10 +225,7 @@ class Trainer:
         if self._oldest_arrival_s is not None and self._publisher.published == learned:
             self._metrics.timing("learned_freshness_seconds", self._clock.now_s() - self._oldest_arrival_s)
             self._oldest_arrival_s = None
-        try:
-            self._log.commit(self.positions)
-        except StoreUnavailable as error:
-            self._log_failed(error)
+        self._reading.commit()
         self._failpoint("committed")
         if self._flushed_at_s - self._index_checked_at_s >= INDEX_CHECK_S and self._intake.scored_users:
             self._index_checked_at_s = self._flushed_at_s
