@@ -16,8 +16,8 @@ from stores.ports import POPULAR, ItemWriter
 POPULAR_LIMIT = 1000
 # The edges of so many items are published in one message, and within this time: none should take long to answer.
 EDGES_AT_ONCE, EDGES_S = 1_024, 1.0
-# Fewer are not worth a message.
-FEWEST_EDGES = 64
+# Fewer are not worth a message: whoever keeps edges in memory reads them again after each.
+FEWEST_EDGES = 256
 # The most popular lists in one message, unless everything is made exact: a catalogue has thousands of categories.
 LISTS_AT_ONCE = 256
 
