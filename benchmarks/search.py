@@ -47,7 +47,7 @@ from stores.recording_metrics import RecordingMetrics
 
 K, EXCLUDED = 10, 500
 TUNED_ON, MEASURED = 256, 256
-REPETITIONS = 5
+REPETITIONS, QUICK_REPETITIONS = 5, 2
 PATIENCE_S = 120.0
 PLOT = ROOT / "docs/img/performance-search.png"
 
@@ -134,7 +134,7 @@ def variants(one: Searched) -> dict[str, list[Query]]:
     return found
 
 
-def measure(one: Searched, rivals: Sequence[Rival], flat: Flat) -> None:
+def measure(one: Searched, rivals: Sequence[Rival], flat: Flat, repetitions: int) -> None:
     """Measure one set: what is found and how soon, beside the rivals."""
     asked = variants(one)
     plain = asked["plain"]
@@ -152,7 +152,7 @@ def measure(one: Searched, rivals: Sequence[Rival], flat: Flat) -> None:
     }
     times: dict[str, list[float]] = {name: [] for name in searches}
     wall: list[float] = []
-    for _ in range(REPETITIONS):
+    for _ in range(repetitions):
         for name, (how, queries) in searches.items():
             cpu, walls = microseconds_each(how, queries)
             times[name].append(float(np.mean(cpu)))
@@ -247,7 +247,9 @@ def measure_under_writes(one: Searched, rounds: int) -> None:
     }
 
 
-def one_set(name: str, rows: ItemRows, queries: Sequence[Query], *, rivals: bool, under_writes: int) -> Searched:
+def one_set(
+    name: str, rows: ItemRows, queries: Sequence[Query], repetitions: int, *, rivals: bool = False, rounds: int = 0
+) -> Searched:
     """Fill the index with a set and measure everything."""
     gc.collect()
     before_mib = resident_mib()
@@ -262,10 +264,10 @@ def one_set(name: str, rows: ItemRows, queries: Sequence[Query], *, rivals: bool
         began_s = time.process_time()
         graphs.append(kind(columns))
         one.figures[f"{kind.name}_built_cpu_s"] = round(time.process_time() - began_s, 1)
-    measure(one, graphs, Flat(columns))
+    measure(one, graphs, Flat(columns), repetitions)
     measure_writes(one)
-    if under_writes:
-        measure_under_writes(one, under_writes)
+    if rounds:
+        measure_under_writes(one, rounds)
     return one
 
 
@@ -333,25 +335,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faiss.omp_set_num_threads(1)
     quick = options.quick
     columns = ColumnMap(user=options.users, item=options.items, time=options.time)
-    most = 50_000 if quick else 200_000
-    positives = logged(options.data, columns, most) if options.data else simulated(4000, most // 10)
+    items, most, repetitions = (2000, 60_000, QUICK_REPETITIONS) if quick else (4000, 200_000, REPETITIONS)
+    positives = logged(options.data, columns, most) if options.data else simulated(items, most // 10)
     learned = learn(positives, TUNED_ON + MEASURED, K)
     rounds = 1 if quick else 3
     sizes = {"learned 30k": 30_000} if quick else {"learned 100k": 100_000, "learned 1M": 1_000_000}
-    sets = {"learned 4k": one_set("learned 4k", learned.rows, learned.queries, rivals=False, under_writes=rounds)}
+    small_name = f"learned {items // 1000}k"
+    sets = {small_name: one_set(small_name, learned.rows, learned.queries, repetitions)}
     for name, count in sizes.items():
         rows = replicated(learned.rows, count)
         small = count <= 100_000
-        sets[name] = one_set(name, rows, learned.queries, rivals=small and not quick, under_writes=rounds * small)
+        sets[name] = one_set(
+            name, rows, learned.queries, repetitions, rivals=small and not quick, rounds=rounds * small
+        )
         del rows
-        sets[name].rows, sets[name].index = sets["learned 4k"].rows, ItemIndex()  # memory for the next one
+        sets[name].rows, sets[name].index = sets[small_name].rows, ItemIndex()  # memory for the next one
     noisy = "noise 30k" if quick else "noise 100k"
     rows, queries = noise(30_000 if quick else 100_000, learned.rows.contexts.shape[1], TUNED_ON + MEASURED, K)
-    sets[noisy] = one_set(noisy, rows, queries, rivals=False, under_writes=0)
+    sets[noisy] = one_set(noisy, rows, queries, repetitions)
     show(sets)
     if not quick:
         plot([sets["learned 100k"], sets["learned 1M"]])
-    large = [("learned 30k", 3.0)] if quick else [("learned 100k", 5.0), ("learned 1M", 10.0)]
+    large = [("learned 30k", 1.5)] if quick else [("learned 100k", 5.0), ("learned 1M", 10.0)]
     figures = {name: one.figures | {"curves": one.curves} for name, one in sets.items()}
     settings = msgspec.to_builtins(FaissServerSettings()) | {
         "data": options.data.name if options.data else "simulated",

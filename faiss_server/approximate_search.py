@@ -14,8 +14,9 @@ from stores.ports import Vectors
 LISTS_PER_ROOT = 2.0
 TRAINING_POINTS_PER_LIST = 48
 TRAINING_ROUNDS = 8
-# Beyond this share of the lists exact search is nearly as fast: the table has no structure that lists can use.
-MAX_PROBED_SHARE = 0.35
+# Beyond this share of the lists exact search is nearly as fast: the table has no structure that lists can use. A single
+# query that needs more than others may look into the larger share.
+MAX_PROBED_SHARE, WIDEST_SHARE = 0.2, 0.35
 RECALL_AT = 10
 # The recall promised is .99. It is measured on a sample, on which the first number of lists that is good enough is
 # taken: what other queries find is a little less.
@@ -47,6 +48,11 @@ class ApproximateSearch:
     def max_nprobe(self) -> int:
         """The most lists worth probing."""
         return max(1, int(self._lists.nlist * MAX_PROBED_SHARE))
+
+    @property
+    def widest(self) -> int:
+        """The most lists that a single query may look into."""
+        return max(1, int(self._lists.nlist * WIDEST_SHARE))
 
     def search(self, queries: Vectors, k: int, nprobe: int | None = None, allowed: RowFilter | None = None) -> Rows:
         """Return the rows found, (q, k), best first; those at the end are -1 where too few were found.

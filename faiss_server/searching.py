@@ -143,7 +143,7 @@ class Searching:
             rows, scores = self._without_excluded(one, *self._ranked(vector, candidates))
             if len(rows) < one.k and 0 < len(one.query.exclude) <= MAX_EXTRA_HITS:
                 # Those that come next lie in more lists than the best.
-                wide = min(WIDER * approximate.nprobe, approximate.max_nprobe)
+                wide = min(WIDER * approximate.nprobe, approximate.widest)
                 candidates = approximate.search(vector[None], max(one.k, 1), wide, self._allowed(one))[0]
                 rows, scores = self._ranked(vector, candidates)
             # The lists that were searched may hold too few.
