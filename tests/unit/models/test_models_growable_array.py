@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from models.growable_array import MAX_ROWS, GrowableArray, grown_capacity
+from models.growable_array import LARGE_BYTES, MAX_ROWS, GrowableArray, grown_capacity
 
 
 def test_rows_are_zero_until_written_and_stay_where_they_are():
@@ -42,3 +42,13 @@ for array in arrays:
     array.rows[-1] = 1
 """
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
+
+
+def test_rows_stay_as_they_are_when_the_array_becomes_a_large_one():
+    array = GrowableArray(1000, (64,), np.float32)
+    view = array.rows
+    view[:] = np.arange(1000)[:, None]
+    for capacity in (LARGE_BYTES // 256, LARGE_BYTES // 256 + 1, 3 * LARGE_BYTES // 256 + 7):
+        array.grow(capacity)
+        assert (array.rows[:1000] == np.arange(1000)[:, None]).all() and not array.rows[1000:].any()
+    assert np.shares_memory(view, array.rows)
