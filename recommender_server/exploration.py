@@ -7,6 +7,7 @@ before: so that all get their turn.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ from stores.ports import NEW, NEW_POSITIVES, ServingState
 
 # So many of those shown least are considered for a place; one that was passed over so often has it.
 CONSIDERED, MOST_PASSED_OVER = 40, 20
+# So often those that have just come go before those that nobody wanted so far.
+CAME_SHARE = 0.9
 FIRST_CLICKS = "shown so that it gets its first clicks"
 
 
@@ -39,6 +42,8 @@ class Exploration:
         self._shown: dict[str, int] = {}
         # How often each was considered and another one taken, since it was shown last.
         self._passed_over: dict[str, int] = {}
+        # Those that came while this process looked on: most places go to these first.
+        self._came: set[str] = set()
         self._list: Sequence[tuple[str, float]] = ()
         self._never_had: set[str] = set()
 
@@ -62,6 +67,9 @@ class Exploration:
             return picks
         turns = [self._shown.get(item, 0) for item, _ in shown]
         least = [item for (item, _), turn in zip(shown, turns, strict=True) if turn == min(turns)]
+        came = [item for item in least if item in self._came]
+        if came and self._chance.random() < CAME_SHARE:
+            least = came
         best = await self._best(self._waiting(least), places, seeking, state)
         for item in least:
             self._passed_over[item] = self._passed_over.get(item, 0) + 1
@@ -83,11 +91,15 @@ class Exploration:
     def _least_shown(self, listed: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
         """Return the list, those shown least first; the order of the list, which has the newest first, decides ties."""
         if listed is not self._list:
-            self._list = listed
+            known, self._list = {item for item, _ in self._list}, listed
             self._never_had = {item for item, lacking in listed if lacking == NEW_POSITIVES}
+            ids = [item for item, _ in listed]
             for counts in (self._shown, self._passed_over):
-                for item in counts.keys() - {item for item, _ in listed}:
+                for item in counts.keys() - set(ids):
                     del counts[item]
+            if known:  # the newest stand first; what comes back further down had its time
+                self._came.update(itertools.takewhile(lambda item: item not in known, ids))
+            self._came.intersection_update(ids)
         return sorted(listed, key=lambda entry: self._shown.get(entry[0], 0))
 
     def _waiting(self, items: list[str]) -> list[str]:

@@ -75,11 +75,28 @@ async def test_an_item_that_fits_badly_is_not_passed_over_for_ever(monkeypatch):
 
     shown = []
     async with serving(world, exploration_share=1 / 5, chance=random.Random(1)) as client:
+        world.items.lists[NEW] = [("i000", 10.0)]
+        await client.simulate_get("/v1/recommendations?user_id=nobody&item_ids=i001&k=5")
         for number in range(20):
             renew(number)
             answer = await client.simulate_get("/v1/recommendations?user_id=u1&k=5")
             shown.append(answer.json["items"][-1]["item_id"])
     assert set(NEW_IDS) <= set(shown)
+
+
+@in_loop
+async def test_what_came_last_needs_hardly_more_places_than_it_has_items(monkeypatch):
+    """However many there are that nobody wanted, and though these fit better."""
+    monkeypatch.setattr(dependencies, "POPULAR_MAX_AGE_S", 0.0)
+    world = with_new_items()
+    world.items.lists[NEW] = [(item_id, 10.0) for item_id in world.index.ids[:30]]
+    async with serving(world, exploration_share=1 / 5, chance=random.Random(1)) as client:
+        ask = "/v1/recommendations?user_id=nobody&item_ids=i000&k=5"
+        await client.simulate_get(ask)
+        world.items.lists[NEW] = [(item_id, 10.0) for item_id in [*NEW_IDS, *world.index.ids[:30]]]
+        answers = [await client.simulate_get(ask) for _ in range(len(NEW_IDS) + 2)]
+    last = [answer.json["items"][-1]["item_id"] for answer in answers]
+    assert set(NEW_IDS) <= set(last)
 
 
 @in_loop
