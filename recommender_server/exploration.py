@@ -66,7 +66,8 @@ class Exploration:
         if not shown or seeking.missing:
             return picks
         turns = [self._shown.get(item, 0) for item, _ in shown]
-        least = [item for (item, _), turn in zip(shown, turns, strict=True) if turn == min(turns)]
+        fewest = min(turns)
+        least = [item for (item, _), turn in zip(shown, turns, strict=True) if turn == fewest]
         came = [item for item in least if item in self._came]
         if came and self._chance.random() < CAME_SHARE:
             least = came

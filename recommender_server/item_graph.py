@@ -17,8 +17,9 @@ from models import ranking
 from models.ranking import Floats
 from stores.ports import Edges
 
-# Items whose edges are kept in arrays. With one more all are forgotten, which bounds the memory.
-MOST_ITEMS = 8_192
+# Items whose edges are kept in arrays, and items that are numbered, for each of which a request adds up a sum. With one
+# more all are forgotten, which bounds the memory.
+MOST_ITEMS, MOST_NUMBERS = 8_192, 100_000
 
 Numbers = NDArray[np.int64]
 
@@ -63,7 +64,7 @@ class ItemGraph:
 
     def around(self, recent: Sequence[str], edges: Mapping[str, Edges]) -> Neighbourhood:
         """Return where these items, newest first, lead; those without edges may be missing."""
-        if len(self._targets) > MOST_ITEMS:
+        if len(self._targets) > MOST_ITEMS or len(self._numbering.item_ids) > MOST_NUMBERS:
             self._numbering, self._targets = _Numbering(), {}
         places = [place for place, item_id in enumerate(recent[: ranking.TRANSITION_LENGTH]) if item_id in edges]
         targets = [self._targets_of(recent[place], edges[recent[place]]) for place in places]
@@ -90,27 +91,22 @@ class Neighbourhood:
         self.edges = edges
         self._numbering = numbering
         self._recent = recent
-        # Of every edge: where it leads, from which of the recent items, and what it counts.
+        # Where each list of edges ends among all edges.
+        self._places, self._ends = places, np.cumsum([0, *map(len, targets)])
         self._targets = np.concatenate([_NOTHING, *targets])
-        self._places = np.array(places, dtype=np.int64).repeat(list(map(len, targets)))
-        weights = np.concatenate([_NO_WEIGHTS, *(edges[recent[place]].weights for place in places)])
-        self._flows = _DECAYS[self._places] * weights
+        # What every edge counts.
+        decays = _DECAYS[np.array(places, dtype=np.int64)].repeat(np.diff(self._ends))
+        self._flows = decays * np.concatenate([_NO_WEIGHTS, *(edges[recent[place]].weights for place in places)])
 
     def lifts(self, merge_weights: Sequence[float], without: Collection[str] = ()) -> Lifts:
         """Return the lifts of all neighbours but those ``without``."""
-        numbering, targets = self._numbering, self._targets
-        sums = numbering.sums
-        np.add.at(sums, targets, self._flows)
+        numbering = self._numbering
+        sums = np.bincount(self._targets, self._flows, len(numbering.item_ids))
         sums[numbering.of(without)] = 0.0
-        t_all = sums[targets]
-        # Each once: the last of its edges stays.
-        sums[targets] = np.arange(len(targets))
-        kept = (sums[targets] == np.arange(len(targets))) & (t_all > 0.0)
-        sums[targets] = 0.0
-        numbers, t_all = targets[kept], t_all[kept]
-        newest = self._places == 0
-        t_last = numbering.spread(targets[newest], self._flows[newest], numbers)
-        values = ranking.merged_scores(np.zeros(len(numbers)), t_all, t_last, merge_weights)
+        numbers = np.flatnonzero(sums)
+        newest = slice(0, self._ends[1] if self._places and self._places[0] == 0 else 0)
+        t_last = numbering.spread(self._targets[newest], self._flows[newest], numbers)
+        values = ranking.merged_scores(np.zeros(len(numbers)), sums[numbers], t_last, merge_weights)
         return Lifts(numbering, numbers, values)
 
     def strongest_links(self, item_ids: Sequence[str]) -> dict[str, str]:
@@ -119,10 +115,12 @@ class Neighbourhood:
             return {}
         flows = np.where(self._numbering.of(item_ids)[:, None] == self._targets, self._flows, 0.0)
         best = flows.argmax(axis=1)
-        places = self._places[best].tolist()
         leads = (flows[np.arange(len(best)), best] > 0.0).tolist()
+        lists = (np.searchsorted(self._ends, best, "right") - 1).tolist()
         return {
-            item_id: self._recent[place] for item_id, place, led in zip(item_ids, places, leads, strict=True) if led
+            item_id: self._recent[self._places[nth]]
+            for item_id, nth, led in zip(item_ids, lists, leads, strict=True)
+            if led
         }
 
 
