@@ -92,10 +92,11 @@ class Neighbourhood:
         self._numbering = numbering
         self._recent = recent
         # Where each list of edges ends among all edges.
-        self._places, self._ends = places, np.cumsum([0, *map(len, targets)])
+        lengths = np.array([len(of_item) for of_item in targets], dtype=np.int64)
+        self._places, self._ends = places, lengths.cumsum()
         self._targets = np.concatenate([_NOTHING, *targets])
         # What every edge counts.
-        decays = _DECAYS[np.array(places, dtype=np.int64)].repeat(np.diff(self._ends))
+        decays = _DECAYS[places].repeat(lengths) if places else _NO_WEIGHTS
         self._flows = decays * np.concatenate([_NO_WEIGHTS, *(edges[recent[place]].weights for place in places)])
 
     def lifts(self, merge_weights: Sequence[float], without: Collection[str] = ()) -> Lifts:
@@ -103,8 +104,8 @@ class Neighbourhood:
         numbering = self._numbering
         sums = np.bincount(self._targets, self._flows, len(numbering.item_ids))
         sums[numbering.of(without)] = 0.0
-        numbers = np.flatnonzero(sums)
-        newest = slice(0, self._ends[1] if self._places and self._places[0] == 0 else 0)
+        numbers = (sums > 0.0).nonzero()[0]
+        newest = slice(0, self._ends[0] if self._places and self._places[0] == 0 else 0)
         t_last = numbering.spread(self._targets[newest], self._flows[newest], numbers)
         values = ranking.merged_scores(np.zeros(len(numbers)), sums[numbers], t_last, merge_weights)
         return Lifts(numbering, numbers, values)
@@ -116,7 +117,7 @@ class Neighbourhood:
         flows = np.where(self._numbering.of(item_ids)[:, None] == self._targets, self._flows, 0.0)
         best = flows.argmax(axis=1)
         leads = (flows[np.arange(len(best)), best] > 0.0).tolist()
-        lists = (np.searchsorted(self._ends, best, "right") - 1).tolist()
+        lists = self._ends.searchsorted(best, "right").tolist()
         return {
             item_id: self._recent[self._places[nth]]
             for item_id, nth, led in zip(item_ids, lists, leads, strict=True)
@@ -150,8 +151,9 @@ class Lifts:
         return self._numbering.spread(self._numbers, self._values, self._numbering.of(item_ids))
 
     def strongest(self, count: int) -> Lifted:
-        """Return the ``count`` items with the largest lifts apart from the others."""
-        order = np.argsort(-self._values)
+        """Return the ``count`` items, at least 1, with the largest lifts apart from the others."""
+        everything = len(self._values)
+        order = self._values.argpartition(everything - count)[::-1] if count < everything else np.arange(everything)
         first, rest = order[:count], order[count:]
         others = Lifts(self._numbering, self._numbers[rest], self._values[rest])
         return Lifted(self.item_ids(first), self._values[first].tolist(), others)
