@@ -102,7 +102,7 @@ class Neighbourhood:
     def lifts(self, merge_weights: Sequence[float], without: Collection[str] = ()) -> Lifts:
         """Return the lifts of all neighbours but those ``without``."""
         numbering = self._numbering
-        sums = np.bincount(self._targets, self._flows, len(numbering.item_ids))
+        sums: Floats = np.bincount(self._targets, self._flows, len(numbering.item_ids)).astype(np.float64, copy=False)
         sums[numbering.of(without)] = 0.0
         numbers = (sums > 0.0).nonzero()[0]
         newest = slice(0, self._ends[0] if self._places and self._places[0] == 0 else 0)
