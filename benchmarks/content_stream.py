@@ -82,7 +82,7 @@ def ranks(learner: Learner, predicted: Predicted, positive: Positive, evidences:
     """Return the rank of a positive by every way of ranking."""
     user, item = learner.users.row(positive.user_id), learner.items.row(positive.item_id)
     assert user is not None
-    weights, d = learner.merge.weights, learner.settings.dimension
+    weights, d = learner.merges.of(learner.positives_of(user)).weights, learner.settings.dimension
     features, allowed = candidate_features(learner, user), candidates(learner, user)
     ranked = item is not None and bool(allowed[item])
     found = {"learned": rank_of(item, weights @ features, allowed) if ranked and item is not None else MISS}

@@ -96,7 +96,8 @@ def measure(
 
 def _rank(learner: Learner, user: int, item: int) -> int:
     allowed = candidates(learner, user)
-    scores: NDArray[Any] = learner.merge.weights.astype(np.float32) @ candidate_features(learner, user)
+    weights = learner.merges.of(learner.positives_of(user)).weights
+    scores: NDArray[Any] = weights.astype(np.float32) @ candidate_features(learner, user)
     return rank_of(item, scores, allowed) if allowed[item] else MISS
 
 

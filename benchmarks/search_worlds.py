@@ -84,7 +84,8 @@ def learn(positives: Iterator[Positive], queries: int, k: int) -> Learned:
 
 def _query(learner: Learner, user: int, k: int) -> Query:
     """Return what serving asks for a user: recent items folded in, their neighbours with the largest lifts named."""
-    settings, weights, item_id = learner.settings, learner.merge.weights.tolist(), learner.items.id
+    settings, item_id = learner.settings, learner.items.id
+    weights = learner.merges.of(learner.positives_of(user)).weights.tolist()
     recent = learner.recent(user).tolist()
     edges = {item: list(zip(*(part.tolist() for part in learner.neighbours(item)), strict=True)) for item in recent}
     found = ranking.transitions(recent, edges)

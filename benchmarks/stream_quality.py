@@ -30,6 +30,7 @@ from benchmarks.stream_run import ALL_METHODS, Run, learning_rate, run
 from benchmarks.uncertainty import intervals, paired_p_value
 from models.evaluation import METRICS, metrics_of, segments_of
 from models.model_settings import ModelSettings
+from models.ranking import HISTORIES
 from stores.history import HistoryError
 
 ITEM_BANDS = {"8-15": (8, 15), "16-31": (16, 31), "32-63": (32, 63)}
@@ -130,7 +131,10 @@ def figures(stream: Stream, scored: NDArray[np.int64], runs: Sequence[Run]) -> d
         "first_tenth": tenths[0],
         "last_tenth": tenths[-1],
         "tenths": tenths,
-        "merge_weights": _rounded(np.mean([run.merge_weights for run in runs], axis=0).tolist()),
+        "merge_weights": {
+            history: _rounded(weights)
+            for history, weights in zip(HISTORIES, np.mean([run.merge_weights for run in runs], axis=0), strict=True)
+        },
         "random_logits": _rounded(np.mean([run.random_logits for run in runs], axis=0).tolist()),
         "initial_training": [run.initial_training for run in runs],
     }
@@ -181,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--items", required=True, help="column of item ids")
     parser.add_argument("--time", required=True, help="column of times, or any increasing number")
     parser.add_argument(
-        "--positive", help="condition that makes an event a positive, such as 'rating>=4'; default: all"
+        "--positive", help="condition that makes an event a positive, such as 'rating>=4' or 'event==buy'; default: all"
     )
     parser.add_argument(
         "--warm", type=_share, default=0.0, help="share of the stream learned by initial training first"

@@ -47,7 +47,7 @@ class Run:
     item_positives: NDArray[np.int64]
     coverage10: float
     diversity10: float
-    merge_weights: list[float]
+    merge_weights: list[list[float]]
     random_logits: list[float]
     initial_training: str | None
 

@@ -67,7 +67,8 @@ def _folded(query: Query, contexts: Vectors) -> Vectors:
 
 
 def _query(learner: Learner, user: int) -> Query:
-    settings, merge_weights = learner.settings, learner.merge.weights.tolist()
+    settings = learner.settings
+    merge_weights = learner.merges.of(learner.positives_of(user)).weights.tolist()
     recent = learner.recent(user, settings.context_length).tolist()
     return Query(
         vector=query_vector(learner.user_embedding(user), merge_weights, settings.dimension),

@@ -12,7 +12,7 @@ from incremental_training.index_check import Differences, largest_differences
 from incremental_training.intake import Intake
 from models.catalogue import Catalogue
 from models.evaluation import LIST_LENGTH
-from models.ranking import FEATURES
+from models.ranking import FEATURES, HISTORIES
 from stores.ports import (
     ITEMS,
     USER_EVENTS,
@@ -136,7 +136,10 @@ class Reporter:
             "precision10": evaluator.precision10(),
             "segments": evaluator.segments(),
             "not_above_popularity": evaluator.alarm(),
-            "merge_weights": dict(zip(FEATURES, map(float, self._intake.learner.merge.weights), strict=True)),
+            "merge_weights": {
+                history: dict(zip(FEATURES, weights, strict=True))
+                for history, weights in zip(HISTORIES, self._intake.learner.merges.weights.tolist(), strict=True)
+            },
             "catalogue_items": len(self._catalogue),
             "index_score_difference": self._differences and self._differences.published,
             "content_score_difference": self._differences and self._differences.learned,
@@ -175,8 +178,9 @@ class Reporter:
         metrics.gauge("outbox_rows", outbox["users"], store="users")
         metrics.gauge("outbox_rows", outbox["items"] + outbox["background"], store="index")
         metrics.gauge("outbox_rows", outbox["edges"], store="items")
-        for feature, weight in figures["merge_weights"].items():
-            metrics.gauge("merge_weight", weight, feature=feature)
+        for history, weights in figures["merge_weights"].items():
+            for feature, weight in weights.items():
+                metrics.gauge("merge_weight", weight, feature=feature, history=history)
         self._gauge_outcomes()
         wanted = self._intake.lists().get(popular_name("popular", "day"), [])
         self._intake.demand.tell(metrics, wanted, self._intake.windows.category_of)

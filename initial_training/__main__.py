@@ -192,11 +192,11 @@ def _train(history: History, pairs: Pairs, model: ModelSettings, seed: int, devi
             return _Bars(progress, stage)
 
         if history.times_s is None:
-            recipe, merge, curve = without_time.choose_recipe(
+            recipe, merges, curve = without_time.choose_recipe(
                 pairs, model, seed=seed, device=device, report=reporting("choosing")
             )
             learner = without_time.train_recipe(
-                pairs, model, recipe, merge, seed=seed, device=device, report=reporting("training")
+                pairs, model, recipe, merges, seed=seed, device=device, report=reporting("training")
             )
             return Trained(learner, f"{recipe.sweeps} sweeps, {recipe.epochs} epochs", curve)
         choice, curve = choose(pairs, model, seed=seed, device=device, report=reporting("choosing"))

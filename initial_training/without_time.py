@@ -25,13 +25,13 @@ from initial_training.selection import (
 )
 from models.evaluation import PrequentialEvaluator
 from models.learner import Learner
-from models.merge import Merge
+from models.merges import Merges
 from models.model_settings import ModelSettings
 
 
 def choose_recipe(
     pairs: Pairs, settings: ModelSettings, *, seed: int, device: torch.device, report: Report = lambda what, done: None
-) -> tuple[Recipe, Merge, list[CurvePoint]]:
+) -> tuple[Recipe, Merges, list[CurvePoint]]:
     """Return the recipe that serves a held-out tenth best, the merge learned there, and the curve.
 
     Raises ``NonFiniteLoss``.
@@ -40,7 +40,7 @@ def choose_recipe(
     head, tail = pairs.shuffled(seed).split(1 - HELD_OUT)
     remembering = learn_passes(head, settings, 1, report, merge_scored=1)
     points: list[CurvePoint] = []
-    measured: list[tuple[float, int, Merge]] = []
+    measured: list[tuple[float, int, Merges]] = []
 
     def on_progress(progress: Progress) -> None:
         report("held-out run", progress.done / progress.total)
@@ -53,22 +53,22 @@ def choose_recipe(
             if not measured:
                 points.insert(0, popularity_point(evaluator))
             if evaluator.scored >= LEAST_SCORED:
-                measured.append((ndcg, full.epochs if progress.step == "epoch" else 0, learner.merge))
+                measured.append((ndcg, full.epochs if progress.step == "epoch" else 0, learner.merges))
         name = "least squares" if progress.step == "sweep" else "descent"
         points.append(CurvePoint(name, progress.done, progress.loss, recall, ndcg))
 
     _factors(remembering, head, full, seed, device, on_progress)
     if not measured:
-        return replace(full, epochs=0), remembering.merge, points
-    _, epochs, merge = max(measured, key=lambda one: one[0])
-    return replace(full, epochs=epochs), merge, points
+        return replace(full, epochs=0), remembering.merges, points
+    _, epochs, merges = max(measured, key=lambda one: one[0])
+    return replace(full, epochs=epochs), merges, points
 
 
 def train_recipe(
     pairs: Pairs,
     settings: ModelSettings,
     recipe: Recipe,
-    merge: Merge,
+    merges: Merges,
     *,
     seed: int,
     device: torch.device,
@@ -83,7 +83,7 @@ def train_recipe(
         learner,
         _factors(learner, shuffled, recipe, seed, device, lambda one: report("factorisation", one.done / one.total)),
     )
-    learner.merge = merge
+    learner.merges = merges
     return learner
 
 

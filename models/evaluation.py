@@ -111,7 +111,7 @@ class PrequentialEvaluator:
         return outcome
 
     def _rank(self, user: int | None, item: int | None, outcome: Outcome) -> Outcome:
-        learner, merge = self._learner, self._learner.merge
+        learner, merge = self._learner, self._learner.merges.of(outcome.user_positives)
         features, allowed = candidate_features(learner, user), candidates(learner, user)
         choices = np.empty((len(CHOICES), len(allowed)), np.float32)
         if not score_all(merge.choices().astype(np.float32), features, allowed, choices):
@@ -130,7 +130,8 @@ class PrequentialEvaluator:
             ranks["popularity"] = rank_among(learner.popularity.counts(len(allowed)), allowed, item)
             position = np.flatnonzero(hardest == item)
             if len(position):
-                merge.learn(features[:, hardest].T.astype(np.float64), int(position[0]))
+                hard = features[:, hardest].T.astype(np.float64)
+                learner.merges.learn(outcome.user_positives, hard, int(position[0]))
             merge.judge(metrics_of(choice_ranks)[:, METRICS.index("ndcg10")])
         diversity = mean_distance(learner.item_table.weights, learner.head, learner.biases(), shown)
         return outcome._replace(ranks=ranks, best=shown.tolist(), diversity=diversity)

@@ -18,7 +18,7 @@ from models.growable_array import grown_capacity
 from models.histories import RECENT_KEPT, Histories, Recent
 from models.learning_arrays import PoolArrays, Positives, Steps
 from models.learning_kernel import learn_positives
-from models.merge import Merge
+from models.merges import Merges
 from models.model_settings import ModelSettings
 from models.popularity import Popularity
 from models.recent_users import RecentUsers
@@ -53,7 +53,7 @@ class Learner:
         self.user_growths = 0
         self.item_growths = 0
         self.events_learned = 0
-        self.merge = Merge()
+        self.merges = Merges()
         self._embeddings = Embeddings(settings.dimension, user_capacity, item_capacity)
         self.head = self._embeddings.head
         self.user_table = self._embeddings.users
@@ -276,7 +276,7 @@ class Learner:
         arrays |= self._embeddings.state(m, n)
         arrays |= {f"recent_{name}": array for name, array in self._histories.state(m).items()}
         arrays |= {f"seen_{name}": array for name, array in seen.items()}
-        arrays |= {f"merge_{name}": array for name, array in self.merge.state().items()}
+        arrays |= {f"merge_{name}": array for name, array in self.merges.state().items()}
         arrays |= {f"popularity_{name}": array for name, array in self.popularity.state(n).items()}
         arrays |= {f"transition_{name}": array for name, array in self.transitions.state(n).items()}
         arrays |= {f"recent_users_{name}": array for name, array in self.recent_users.state(n).items()}
@@ -309,7 +309,7 @@ class Learner:
         learner._pool.items[:] = arrays["pool_items"]
         learner._pool.users[:] = arrays["pool_users"]
         learner._pool.total[:] = arrays["pool_total"]
-        learner.merge.restore(_with_prefix(arrays, "merge_"))
+        learner.merges.restore(_with_prefix(arrays, "merge_"))
         learner.popularity.restore(_with_prefix(arrays, "popularity_"))
         learner.transitions.restore(_with_prefix(arrays, "transition_"))
         learner.recent_users.restore(_with_prefix(arrays, "recent_users_"))

@@ -1,6 +1,7 @@
 """The one ranking: what serving answers with and what the prequential evaluation measures.
 
-A candidate's score is linear in six features, their weights learned on line (``models.merge``)::
+A candidate's score is linear in six features, their weights learned on line, for users with short and with long
+histories apart (``models.merge``)::
 
     score = w0 (context . q + bias) + w1 log popularity_fast + w2 log popularity_slow + w4 (p . q)    inner product
           + w3 log(1 + t_all / .01) + w5 log(1 + t_last / .01)                                        re-rank
@@ -18,6 +19,7 @@ Ids may be ``str`` (serving) or int rows (the trainer). Recent items are always 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -26,6 +28,11 @@ from numpy.typing import NDArray
 
 FEATURES = ("context", "popularity_fast", "popularity_slow", "transitions", "embedding", "transitions_last")
 CONTEXT, POPULARITY_FAST, POPULARITY_SLOW, TRANSITIONS, EMBEDDING, TRANSITIONS_LAST = range(6)
+
+# Users with so many positives at most are ranked for by weights of their own: of a short history each positive says
+# more, and popularity too. The rest have the last weights.
+SHORT_HISTORIES = (1, 5)
+HISTORIES = ("to_1", "to_5", "longer")
 
 # Only so many recent items lead to neighbours; the k-th of them (newest first) counts TRANSITION_DECAY ** k.
 TRANSITION_LENGTH = 20
@@ -41,6 +48,11 @@ class _Id(Hashable, Protocol):
 
 
 Id = TypeVar("Id", bound=_Id)
+
+
+def history(positives: int) -> int:
+    """Return the position in ``HISTORIES`` of a user with so many positives."""
+    return bisect_left(SHORT_HISTORIES, positives)
 
 
 def query_vector(

@@ -65,7 +65,7 @@ class CandidateSources:
         index has no more, or the time of the request is over. A filter that few items pass is looked for in the
         catalogue instead, and what passes it scored.
         """
-        lifts = (await self._neighbourhood(seeking)).lifts(state.merge_weights, seeking.blocked)
+        lifts = (await self._neighbourhood(seeking)).lifts(weights_for(seeking, state), seeking.blocked)
         size, strongest, exclude = seeking.first_size(), STRONGEST, list[str]()
         within: list[str] | None = None
         shown: list[Scored] = []
@@ -133,7 +133,7 @@ class CandidateSources:
     async def best(self, seeking: Seeking, state: ServingState, size: int) -> list[Scored]:
         """Return the best ``size`` of all items by the merged score, blocked and unavailable ones among them."""
         everything = dataclasses.replace(seeking, k=size, blocked=frozenset())
-        lifts = (await self._neighbourhood(everything)).lifts(state.merge_weights)
+        lifts = (await self._neighbourhood(everything)).lifts(weights_for(seeking, state))
         query = _query(everything, state, min(size, MAX_HITS), [], lifts.strongest(MAX_HITS))
         found = await self._dependencies.search(query, seeking.deadline)
         return ranking.top(found.item_ids, found.scores, size)
@@ -144,14 +144,13 @@ class CandidateSources:
 
     async def by_transitions(self, seeking: Seeking, state: ServingState | None) -> list[Scored]:
         """Return all neighbours of the recent items, blocked ones too, by the re-rank part of the merged score."""
-        weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)
-        return (await self._neighbourhood(seeking, required=True)).lifts(weights).ranked()
+        return (await self._neighbourhood(seeking, required=True)).lifts(weights_for(seeking, state)).ranked()
 
     async def given(self, seeking: Seeking, state: ServingState, item_ids: Sequence[str]) -> list[Scored]:
         """Return these items by the merged score, those left out that the index does not know."""
         query = _query(seeking, state, len(item_ids), [], within=list(item_ids))
         found = await self._dependencies.search(query, seeking.deadline)
-        lifts = (await self._neighbourhood(seeking)).lifts(state.merge_weights, seeking.blocked)
+        lifts = (await self._neighbourhood(seeking)).lifts(weights_for(seeking, state), seeking.blocked)
         return ranking.top(found.item_ids, found.scores + lifts.of(found.item_ids), len(item_ids))
 
     async def similar(self, seeking: Seeking, item_id: str) -> list[Scored]:
@@ -218,6 +217,13 @@ def folded_embedding(seeking: Seeking, state: ServingState) -> Vectors | None:
     return embedding
 
 
+def weights_for(seeking: Seeking, state: ServingState | None) -> list[float]:
+    """Return the merge weights for a history as long as this one; all 1 while the trainer has told nothing yet."""
+    if state is None:
+        return [1.0] * len(ranking.FEATURES)
+    return state.merge_weights[ranking.history(len(seeking.recent))]
+
+
 def _query(
     seeking: Seeking,
     state: ServingState,
@@ -226,12 +232,12 @@ def _query(
     lifted: Lifted | None = None,
     within: list[str] | None = None,
 ) -> Query:
-    folded = seeking.recent[: state.context_length]
+    folded, weights = seeking.recent[: state.context_length], weights_for(seeking, state)
     return Query(
-        vector=ranking.query_vector(folded_embedding(seeking, state), state.merge_weights, state.dimension),
+        vector=ranking.query_vector(folded_embedding(seeking, state), weights, state.dimension),
         k=size,
         recent=folded,
-        recent_weights=ranking.recent_weights(len(folded), state.merge_weights, state.context_decay),
+        recent_weights=ranking.recent_weights(len(folded), weights, state.context_decay),
         exclude=exclude,
         lifted=lifted.item_ids if lifted else [],
         lifts=lifted.lifts if lifted else [],

@@ -17,7 +17,7 @@ import numpy as np
 from models import ranking
 from recommender_server import reasons
 from recommender_server.answers import LeftOut, Part, Pick, Source, Why
-from recommender_server.candidates import CandidateSources, Seeking, folded_embedding
+from recommender_server.candidates import CandidateSources, Seeking, folded_embedding, weights_for
 from recommender_server.degradation import DependencyUnavailable
 from recommender_server.dependencies import Dependencies
 from recommender_server.reasons import Reasons
@@ -75,7 +75,7 @@ class Explainer:
         if source in ("personal", "new") and state is not None:
             return await self._personal([pick.item_id for pick in picks], seeking, state)
         if source == "neighbours":
-            weights = state.merge_weights if state else [1.0] * len(ranking.FEATURES)
+            weights = weights_for(seeking, state)
             return {pick.item_id: _transition_parts(pick.item_id, seeking, weights) for pick in picks}
         if source == "similar":
             return {pick.item_id: [Part("similarity", pick.score - pick.boost, page_item_id)] for pick in picks}
@@ -84,7 +84,7 @@ class Explainer:
         return {pick.item_id: [Part("popularity", pick.score - pick.boost)] for pick in picks}
 
     async def _personal(self, item_ids: list[str], seeking: Seeking, state: ServingState) -> dict[str, list[Part]]:
-        weights, d = state.merge_weights, state.dimension
+        weights, d = weights_for(seeking, state), state.dimension
         whole = ranking.query_vector(folded_embedding(seeking, state), weights, d)
         nothing = np.zeros_like(whole)
         recent = seeking.recent[: state.context_length]

@@ -110,7 +110,7 @@ _DECLARED = (
     _gauge(
         "content_score_difference", "score", TRAINER, "Largest difference of a sampled score, with content and without."
     ),
-    _gauge("merge_weight", "weight", TRAINER, "Learned merge weight of a feature.", "feature"),
+    _gauge("merge_weight", "weight", TRAINER, "Merge weight of a feature, by length of history.", "feature", "history"),
     # What became of the lists that were served to known users: a hit is a positive within half an hour.
     _gauge("served_hit_rate", "ratio", TRAINER, "Share of served lists with a hit, by source.", "source"),
     _gauge(

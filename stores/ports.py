@@ -309,13 +309,14 @@ class LeaseHeld(Exception):
 class ServingState(msgspec.Struct, frozen=True):
     """What the trainer tells serving, about once a second: how to build a query, how far it is, how well it does.
 
-    ``merge_weights``: w of DESIGN §6a, in the order of ``models.ranking.FEATURES``. ``learned``: offset per partition
+    ``merge_weights``: w of DESIGN §6a, in the order of ``models.ranking.FEATURES``, by ``ranking.HISTORIES`` of the
+    user. ``learned``: offset per partition
     of ``user_events`` up to which everything is in every store. ``report``: counters and gauges by catalogue name.
     """
 
     version: int
     dimension: int
-    merge_weights: list[float]
+    merge_weights: list[list[float]]
     context_decay: float
     context_length: int
     learned: dict[int, int]

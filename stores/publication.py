@@ -249,7 +249,7 @@ class Publisher:
             ServingState(
                 version=self._version,
                 dimension=settings.dimension,
-                merge_weights=[float(weight) for weight in self._learner.merge.weights],
+                merge_weights=self._learner.merges.weights.tolist(),
                 context_decay=settings.context_decay,
                 context_length=settings.context_length,
                 learned=dict(learned),

@@ -147,7 +147,7 @@ LEARNING = Board(
                 Panel(
                     "recall@10 by segment", (each("recall_at_10_by_segment", "segment", order="served"),), "percentunit"
                 ),
-                Panel("Merge weights", (each("merge_weight", "feature"),), "none"),
+                Panel("Merge weights", (each("merge_weight", "feature", history="longer"),), "none"),
                 Panel(
                     "Index against trainer",
                     (named("largest difference of a score", "index_score_difference"),),

@@ -49,7 +49,7 @@ QUERIES = (
 
 def _state(version: int, learned: int = 0) -> ServingState:
     report = {"events_learned": learned, "recall_at_10": 0.125}
-    return ServingState(version, 64, [1.0, 0.5, 0.25], 0.8, 10, {0: learned, 3: 7}, report)
+    return ServingState(version, 64, [[1.0, 0.5, 0.25], [0.9, 0.4, 0.2]], 0.8, 10, {0: learned, 3: 7}, report)
 
 
 class ItemStoreContract:

@@ -11,7 +11,8 @@ from models.learner import Learner
 
 def served_rank(learner, user, item):
     """Rank an item the way serving does it: one search of the index, the neighbours also scored, then the re-rank."""
-    weights, d, size = learner.merge.weights.tolist(), SETTINGS.dimension, len(learner.items)
+    weights = learner.merges.of(learner.positives_of(user)).weights.tolist()
+    d, size = SETTINGS.dimension, len(learner.items)
     recent = learner.recent(user).tolist()
     query = ranking.query_vector(learner.user_embedding(user), weights, d)
     in_context = recent[: SETTINGS.context_length]
@@ -69,13 +70,13 @@ def test_scoring_allocates_no_row():
 
 def test_the_merge_learns_only_from_positives_near_the_top():
     learner = feed(Learner(SETTINGS), stream(15))
-    before = learner.merge.weights.copy()
+    before = learner.merges.weights.copy()
     evaluator = PrequentialEvaluator(learner)
     evaluator.score("u1", "never seen")
-    assert np.array_equal(learner.merge.weights, before)
+    assert np.array_equal(learner.merges.weights, before)
     unseen = next(row for row in range(len(learner.items)) if not learner.has_seen(1, row))
     evaluator.score(learner.users.id(1), learner.items.id(unseen))
-    assert not np.array_equal(learner.merge.weights, before)
+    assert not np.array_equal(learner.merges.weights, before)
 
 
 def test_metrics_of_ranks():

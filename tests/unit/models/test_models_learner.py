@@ -76,7 +76,7 @@ def test_growing_by_ten_percent_keeps_old_rows_where_they_are():
 def test_saved_and_restored_in_mid_stream_it_goes_on_to_the_same_bits(seed, cut):
     events = stream(seed)
     whole = Learner(SETTINGS, user_capacity=2, item_capacity=2)
-    whole.merge.learn(np.eye(6), 2)
+    whole.merges.learn(3, np.eye(6), 2)
     feed(whole, events[:cut])
     if len(whole.users):
         whole.hide(0, 5)

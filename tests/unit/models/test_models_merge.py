@@ -12,6 +12,7 @@ from models.merge import (
     MAX_WEIGHT,
     Merge,
 )
+from models.merges import OWN_ENOUGH, Merges
 from models.ranking import EMBEDDING, POPULARITY_FAST, TRANSITIONS, TRANSITIONS_LAST
 
 
@@ -66,16 +67,45 @@ def test_rivals_are_what_was_learned_without_some_features():
     assert np.flatnonzero(of["popularity"]).tolist() == [POPULARITY_FAST]
 
 
+def teach(rng, merges, positives, feature):
+    features = rng.normal(size=(20, 6))
+    merges.learn(positives, features, int(np.argmax(features[:, feature])))
+
+
+def test_users_with_short_histories_have_weights_of_their_own():
+    rng = np.random.default_rng(6)
+    merges = Merges()
+    assert merges.of(0) is merges.of(1) and merges.of(2) is merges.of(5) and merges.of(6) is merges.of(1000)
+    for _ in range(2 * OWN_ENOUGH):
+        teach(rng, merges, 1, 0)  # here the context counts alone, there popularity
+        teach(rng, merges, 6, 1)
+    short, _, longer = merges.weights
+    assert short[0] > 2 * short[1] and longer[1] > 2 * longer[0]
+
+
+def test_weights_of_histories_that_are_rare_are_learned_from_the_rest():
+    rng = np.random.default_rng(7)
+    merges = Merges()
+    for _ in range(300):
+        teach(rng, merges, 9, 1)
+    assert np.array_equal(merges.weights[0], merges.weights[2]) and merges.weights[0][1] > 1.2
+    for _ in range(OWN_ENOUGH):
+        teach(rng, merges, 0, 0)
+    before = merges.weights
+    teach(rng, merges, 9, 1)
+    assert np.array_equal(merges.weights[0], before[0]) and not np.array_equal(merges.weights[1], before[1])
+
+
 def test_a_restored_merge_goes_on_alike():
     rng = np.random.default_rng(5)
-    one, other = Merge(), Merge()
-    one.learn(rng.normal(size=(9, 6)), 3)
-    one.judge(rng.random(len(CHOICES)))
+    one, other = Merges(), Merges()
+    one.learn(3, rng.normal(size=(9, 6)), 3)
+    one.of(9).judge(rng.random(len(CHOICES)))
     other.restore(one.state())
     features, gains = rng.normal(size=(9, 6)), rng.random(len(CHOICES))
-    for merge in (one, other):
-        merge.learn(features, 1)
-        merge.judge(gains)
+    for merges in (one, other):
+        merges.learn(9, features, 1)
+        merges.of(9).judge(gains)
     assert all(np.array_equal(a, b) for a, b in zip(one.state().values(), other.state().values(), strict=True))
 
 

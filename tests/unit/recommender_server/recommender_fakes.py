@@ -335,7 +335,11 @@ class World:
         self.items.state = ServingState(
             version=7,
             dimension=DIMENSION,
-            merge_weights=[1.0, 0.3, 0.2, 0.4, 0.8, 0.5],
+            merge_weights=[
+                [0.9, 0.4, 0.1, 0.5, 0.7, 0.6],
+                [1.1, 0.2, 0.3, 0.3, 0.9, 0.4],
+                [1.0, 0.3, 0.2, 0.4, 0.8, 0.5],
+            ],
             context_decay=0.8,
             context_length=10,
             learned={0: 0},
@@ -360,7 +364,7 @@ class World:
 
     def score(self, item_id: str, recent: Sequence[str], embedding: Any) -> float:
         """Return the score of one item by the formula of the model, recent items NEWEST FIRST."""
-        w = self.items.state.merge_weights  # type: ignore[union-attr]
+        w = self.items.state.merge_weights[ranking.history(len(recent))]  # type: ignore[union-attr]
         row = self.index.ids.index(item_id)
         column = self.index.columns[row].astype(np.float64)
         context = np.zeros(DIMENSION)

@@ -144,7 +144,7 @@ async def test_without_the_index_the_neighbours_of_recent_items_answer():
         result = await client.simulate_get("/v1/recommendations", params={"user_id": "u0", "k": 3})
     recent = document.recent[::-1]
     t = ranking.transitions(recent, world.items.edges)
-    w = world.items.state.merge_weights
+    w = world.items.state.merge_weights[ranking.history(len(recent))]
     open_ones = [(i, all_last) for i, all_last in t.items() if i not in document.seen]
     expected = sorted(
         open_ones,

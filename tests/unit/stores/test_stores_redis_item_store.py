@@ -41,7 +41,7 @@ WRITES: dict[str, Callable[[ItemWriter], None]] = {
     "put_recent_users": lambda writer: writer.put_recent_users({"i1": ["u1"]}, 1),
     "put_neighbours": lambda writer: writer.put_neighbours({f"i{n}": [] for n in range(1000)}, 1),
     "put_serving_state": lambda writer: writer.put_serving_state(
-        ServingState(version_of(1, 1), 4, [1.0], 0.8, 10, {}, {})
+        ServingState(version_of(1, 1), 4, [[1.0]], 0.8, 10, {}, {})
     ),
 }
 
