@@ -91,7 +91,7 @@ def request(
     learner: Learner, index: ItemIndex, graph: ItemGraph, user: int, edges: dict[str, Edges]
 ) -> list[tuple[str, float]]:
     """Return the best ten for a user, as serving finds them when its first question to the index is its last."""
-    weights, settings = learner.merge.weights.tolist(), learner.settings
+    weights, settings = learner.merges.of(learner.positives_of(user)).weights.tolist(), learner.settings
     recent = [learner.items.id(row) for row in learner.recent(user).tolist()]
     context = recent[: settings.context_length]
     lifted = graph.around(recent, edges).lifts(weights, recent).strongest(STRONGEST)

@@ -31,7 +31,8 @@ def test_a_request_finds_what_ranking_all_items_finds():
     for user in range(5):
         allowed = candidates(learner, user)
         allowed[learner.recent(user)] = False
-        scores = np.asarray(learner.merge.weights, np.float32) @ candidate_features(learner, user)
+        weights = learner.merges.of(learner.positives_of(user)).weights
+        scores = np.asarray(weights, np.float32) @ candidate_features(learner, user)
         best = np.argsort(np.where(allowed, -scores, np.inf))[:10]
         expected = [learner.items.id(row) for row in best.tolist()]
         assert [item_id for item_id, _ in request(learner, index, graph, user, edges_of(learner, user))] == expected
