@@ -131,7 +131,7 @@ def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm
         item_positives=known[1],
         coverage10=evaluator.coverage10(),
         diversity10=evaluator.diversity10(),
-        merge_weights=learner.merge.weights.tolist(),
+        merge_weights=learner.merges.weights.tolist(),
         random_logits=random_logits,
         initial_training=str(choice) if choice else None,
     )
