@@ -55,8 +55,8 @@ WARM_UP, FIFTH = 0.1, 0.2
 LEAST_PER_S = {"embedded": 15_000, "full": 5_000}
 LEAST_OF_CEILING, FLAT, MEMORY_FLAT = 0.8, 0.9, 1.1
 LOOK_EVERY_S = 1.0
-# Without anything learned for so long, something is wrong.
-PATIENCE_S = 60.0
+# Without anything learned for so long, something is wrong; a fresh clone compiles before it learns the first event.
+START_S, PATIENCE_S = 180.0, 60.0
 # The ceiling of the user store is that of the best of so many seconds.
 CEILING_S, CEILING_DOCUMENTS = 5.0, 20_000
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -121,7 +121,7 @@ async def watch(loop: Loop, ends: Mapping[int, int]) -> Looks:
     looks = Looks()
     async with aiohttp.ClientSession(loop.recommender_url, timeout=aiohttp.ClientTimeout(total=10.0)) as session:
         client = RecommenderClient(session)
-        give_up_s = time.monotonic() + PATIENCE_S
+        give_up_s = time.monotonic() + START_S
         while True:
             status = await client.status() or {}
             report = (status.get("trainer") or {}).get("report", {})
