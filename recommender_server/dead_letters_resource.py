@@ -74,6 +74,6 @@ class DeadLettersResource:
         wanted = body.get("receipts")
         if wanted is not None and not (isinstance(wanted, list) and 1 <= len(wanted) <= MOST_LETTERS):
             raise bad_parameter("receipts", f"receipts must list 1 to {MOST_LETTERS} receipts")
-        topic = one_of("topic", body.get("topic") or USER_EVENTS, TOPICS)
+        topic = USER_EVENTS if body.get("topic") is None else one_of("topic", body["topic"], TOPICS)
         receipts = None if wanted is None else [receipt("receipts", one) for one in wanted]
         answer(response, await self._fates.redrive(topic, receipts, MOST_LETTERS, request.context.request_id))

@@ -105,6 +105,10 @@ async def test_records_of_items_have_their_fates_and_dead_letters_too():
         assert driven["receipts"] == {"0:1": "0:3"}
         assert (await client.simulate_get("/v1/dead_letters", params=items)).json["letters"] == []
         assert len((await client.simulate_get("/v1/dead_letters")).json["letters"]) == 1
+        for topic in ("x", {}, "", 0, False):
+            bad = await client.simulate_post("/v1/dead_letters/redrive", json={"topic": topic})
+            assert (bad.status_code, bad.json["parameter"]) == (400, "topic")
+        assert (await client.simulate_post("/v1/dead_letters/redrive", json={"topic": None})).status_code == 200
         for method, path in (("GET", "/v1/dead_letters?topic=x"), ("GET", "/v1/events/0:0?topic=x")):
             assert (await client.simulate_request(method, path)).status_code == 400
     assert (world.log.topics[ITEMS][3].key, world.log.topics[ITEMS][3].value) == ("a", value)
