@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 MAX_ROWS = 1 << 26
 
 # From so many bytes on an array asks for pages of 2 MB: whoever walks through it or jumps about in it waits less for
-# the addresses of pages (an exact search takes a quarter less, learning at 300,000 rows a sixth). Smaller arrays would
+# the addresses of pages (an exact search takes a quarter less, learning at 300,000 rows a tenth). Smaller arrays would
 # only waste memory.
 LARGE_BYTES = 8 << 20
 
