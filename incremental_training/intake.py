@@ -7,7 +7,7 @@ reading the same records again after a crash leads to the same bits.
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,7 +78,8 @@ class Intake:
         self._decoder = decoder
         self._evaluate_every = evaluate_every
         self._dedup_window = dedup_window
-        self._event_ids: dict[str, None] = {}
+        # Oldest first. No plain dictionary: it looks for its oldest among the places of all that went before.
+        self._event_ids: OrderedDict[str, None] = OrderedDict()
         self._bad: deque[bool] = deque(maxlen=bad_window)
         self._bad_limit = bad_share * bad_window
         # Per user row, one after another: partition and NEXT offset after his newest event.
@@ -127,7 +128,7 @@ class Intake:
             return
         self._event_ids[event.event_id] = None
         if len(self._event_ids) > self._dedup_window:
-            del self._event_ids[next(iter(self._event_ids))]
+            self._event_ids.popitem(last=False)
         self.demand.take(event)
         counters.late += event.lateness_s > LATE_S
         counters.future += event.lateness_s < 0
@@ -214,7 +215,8 @@ class Intake:
     def forget_offsets(self) -> None:
         """Forget what was known by its place in the log, which now holds other events; ids that clients gave stay."""
         self._as_of = array("q", bytes(8 * len(self._as_of)))
-        self._event_ids = {name: None for name in self._event_ids if not name.startswith(f"{USER_EVENTS}:")}
+        kept = (name for name in self._event_ids if not name.startswith(f"{USER_EVENTS}:"))
+        self._event_ids = OrderedDict.fromkeys(kept)
 
     def state(self) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
         """Return (arrays, facts): copies of everything needed to go on; facts are JSON-able."""
@@ -232,7 +234,7 @@ class Intake:
     def restore(self, arrays: Mapping[str, np.ndarray[Any, Any]], facts: Mapping[str, Any]) -> None:
         """Take over a state, or nothing of it where initial training left none."""
         self.counters = msgspec.convert(facts.get("counters", {}), Counters)
-        self._event_ids = dict.fromkeys(facts.get("event_ids", ()))
+        self._event_ids = OrderedDict.fromkeys(facts.get("event_ids", ()))
         if "windows" in facts:
             self.windows.restore(arrays, facts["windows"])
             self.outcomes.restore(facts["outcomes"])
