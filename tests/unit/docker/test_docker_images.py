@@ -17,7 +17,13 @@ REQUIREMENTS = ROOT / "docker" / "requirements"
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 # The package that a module comes from, where that is not its own name.
 # llvmlite: the version that numba itself wants.
-COMES_FROM = {"faiss": "faiss-cpu", "kafka": "kafka-python", "bson": "pymongo", "llvmlite": "numba"}
+COMES_FROM = {
+    "faiss": "faiss-cpu",
+    "kafka": "kafka-python",
+    "bson": "pymongo",
+    "llvmlite": "numba",
+    "google_crc32c": "google-crc32c",
+}
 # What runs a room or makes a driver fast without being imported by the room's own source.
 SERVER = {"gunicorn", "uvicorn", "uvicorn-worker", "httptools", "uvloop"}
 BESIDE = {"recommender_server": SERVER, "faiss_server": SERVER}
