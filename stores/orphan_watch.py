@@ -20,6 +20,9 @@ def end_with(master_pid: int) -> None:
     def watch() -> None:
         while os.getppid() == master_pid:
             time.sleep(LOOK_EVERY_S)
-        os.kill(os.getpid(), signal.SIGTERM)
+        # Until it has ended: a worker that has just been forked still has its master's handlers, which only note a signal.
+        while True:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(LOOK_EVERY_S)
 
     threading.Thread(target=watch, name="orphan-watch", daemon=True).start()
