@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
 
-from stores.ports import Candidates, ItemRows, Query, Stamp, Vectors
+from stores.ports import MAX_HITS, Candidates, ItemRows, Query, Stamp, Vectors
 
 MSGPACK = "application/msgpack"
 JSON = "application/json"
@@ -66,7 +66,7 @@ class Similar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of ``POST /v1/similar``."""
 
     item_ids: Sequence[str]
-    k: int
+    k: Annotated[int, msgspec.Meta(ge=1, le=MAX_HITS)]
 
 
 class FoundSimilar(msgspec.Struct, frozen=True):

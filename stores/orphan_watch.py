@@ -20,7 +20,7 @@ def end_with(master_pid: int) -> None:
     def watch() -> None:
         while os.getppid() == master_pid:
             time.sleep(LOOK_EVERY_S)
-        # Until it has ended: a worker that has just been forked still has its master's handlers, which only note a signal.
+        # Until it has ended: just forked, a worker still has its master's handlers, which only note a signal.
         while True:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(LOOK_EVERY_S)
