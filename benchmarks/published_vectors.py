@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +17,9 @@ class PublishedVectors(Learner):
 
     def __init__(self, learner: Learner) -> None:
         self.__dict__ = learner.__dict__.copy()  # the same tables, memories and vocabularies
-        self._copies = [EmbeddingTable(table.dimension, 0) for table in self._tables()]
+        self._originals = learner.user_table, learner.item_table, learner.context_table
+        self._copies = [EmbeddingTable(table.dimension, 0) for table in self._originals]
         self._bias_copy = np.zeros(0, np.float32)
-        self._shown = [0, 0, 0]
         self.refresh()
 
     def refresh(self) -> None:
@@ -30,34 +28,34 @@ class PublishedVectors(Learner):
         self._bias_copy = self._bias_copy[:0]
         self._show_new_rows()
 
-    def user_embedding(self, user: int) -> NDArray[np.float32]:
-        """Return a user's published embedding."""
-        self._show_new_rows()
-        return self._copies[0].weights[user].copy()
+    # Whoever ranks reads tables and biases; these stand before the attributes of the learner that was copied.
 
-    def products(self, direction: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return head . (direction * q) of every item as published."""
-        self._show_new_rows()
-        return self._copies[1].products(self.head * direction, len(self.items))
+    @property
+    def user_table(self) -> EmbeddingTable:
+        """User embeddings as published."""
+        return self._show_new_rows()[0]
 
-    def contexts(self, rows: NDArray[np.integer[Any]] | slice) -> NDArray[np.float32]:
-        """Return the published context embeddings of these items."""
-        self._show_new_rows()
-        return self._copies[2].weights[rows].copy()
+    @property
+    def item_table(self) -> EmbeddingTable:
+        """Item embeddings as published."""
+        return self._show_new_rows()[1]
+
+    @property
+    def context_table(self) -> EmbeddingTable:
+        """Context embeddings as published."""
+        return self._show_new_rows()[2]
 
     def biases(self) -> NDArray[np.float32]:
         """Return the published biases of all items."""
         self._show_new_rows()
         return self._bias_copy
 
-    def _tables(self) -> tuple[EmbeddingTable, EmbeddingTable, EmbeddingTable]:
-        return self.user_table, self.item_table, self.context_table
-
-    def _show_new_rows(self) -> None:
+    def _show_new_rows(self) -> list[EmbeddingTable]:
         sizes = len(self.users), len(self.items), len(self.items)
-        for position, (table, copy, size) in enumerate(zip(self._tables(), self._copies, sizes, strict=True)):
+        for position, (table, copy, size) in enumerate(zip(self._originals, self._copies, sizes, strict=True)):
             new = slice(self._shown[position], size)
             copy.grow(size)
             copy.weights[new] = table.weights[new]
             self._shown[position] = size
         self._bias_copy = np.append(self._bias_copy, super().biases()[len(self._bias_copy) :])
+        return self._copies

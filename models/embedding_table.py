@@ -42,13 +42,6 @@ class EmbeddingTable:
         """Return the weights as a tensor on the same memory; take it again after growing to see the new rows."""
         return torch.from_numpy(self.weights)
 
-    def products(self, direction: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-        """Return the inner products of a (dimension,) direction with the first ``size`` rows, (size,).
-
-        By PyTorch, whose threads the process has limited; NumPy's would spin on every core for each small product.
-        """
-        return torch.mv(self.tensor()[:size], torch.from_numpy(direction)).numpy()
-
     def grow(self, capacity: int) -> None:
         """Raise the capacity. Safe to repeat."""
         self._weights.grow(capacity)

@@ -64,10 +64,6 @@ class Embeddings:
         """Return what the index holds for these items, (n, d + 1): head * embedding, then bias."""
         return np.hstack([self.items.weights[rows] * self.head, self._biases.rows[rows, None]])
 
-    def products(self, direction: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-        """Return head . (direction * q) of the first ``size`` items, for a user's side (d,) of the model."""
-        return self.items.products(self.head * direction, size)
-
     def state(self, users: int, items: int) -> dict[str, NDArray[Any]]:
         """Return copies of all that is needed to go on."""
         return {

@@ -242,10 +242,6 @@ class Learner:
         """Return the context embeddings of these items, (n, d)."""
         return self.context_table.weights[rows].copy()
 
-    def products(self, direction: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return head . (direction * q) of every item, (size,), for a user's side (d,) of the model."""
-        return self._embeddings.products(direction, len(self.items))
-
     def biases(self) -> NDArray[np.float32]:
         """Return the biases of all items, (size,); a view."""
         return self._embeddings.biases(len(self.items))

@@ -11,6 +11,8 @@ from benchmarks.stream import read_stream
 from benchmarks.stream_quality import main
 from benchmarks.stream_run import ALL_METHODS
 from benchmarks.uncertainty import intervals, paired_p_value
+from models import ranking
+from models.full_ranking import candidate_features
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from stores.history import HistoryError
@@ -159,15 +161,18 @@ def test_published_vectors_stand_still_between_refreshes():
     learner = Learner(ModelSettings(dimension=4))
     for number in range(4):
         learner.add_user(str(number)), learner.add_item(str(number))
+    learner.learn([1], [0], [1.0], [5], [4])
     published = PublishedVectors(learner)
-    one = np.ones(4, np.float32)
-    before = published.products(one), published.biases().copy(), published.user_embedding(0)
     learner.learn([0, 1, 0], [1, 2, 3], [1.0] * 3, [1, 2, 3], [4] * 3)
-    late = published.products(one), published.biases(), published.user_embedding(0)
-    assert all(np.array_equal(a, b) for a, b in zip(before, late, strict=True))
-    assert published.recent(0).tolist() == [3, 1] and published.positives_of(0) == 2
+    late, now = candidate_features(published, 1), candidate_features(learner, 1)
+    assert not np.array_equal(late[ranking.EMBEDDING], now[ranking.EMBEDDING])
+    # The newest positive counts at once, by the context that was published for it.
+    newest, older = published.contexts(learner.recent(1))
+    context = newest + 0.8 * older
+    shown = published.item_table.weights[:4] @ (learner.head * context) + published.biases()
+    assert np.allclose(late[ranking.CONTEXT], shown, atol=1e-6)
+    assert np.array_equal(candidate_features(published, 2)[ranking.EMBEDDING], np.zeros(4))
     learner.add_item("new")
-    assert len(published.products(one)) == 5 and len(published.biases()) == 5
+    assert candidate_features(published, 1).shape[1] == 5
     published.refresh()
-    assert np.array_equal(published.products(one), learner.products(one))
-    assert np.array_equal(published.user_embedding(0), learner.user_embedding(0))
+    assert np.array_equal(candidate_features(published, 1), candidate_features(learner, 1))

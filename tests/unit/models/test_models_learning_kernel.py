@@ -69,7 +69,8 @@ def test_one_learned_positive_is_one_adagrad_step_along_autograds_gradient(conte
 
 def _logit(learner, user, item):
     context = learner.contexts(learner.recent(user, 1)).sum(axis=0)
-    return learner.products(learner.user_embedding(user) + context)[item] + learner.biases()[item]
+    direction = learner.user_embedding(user) + context
+    return learner.item_table.weights[item] @ (learner.head * direction) + learner.biases()[item]
 
 
 def test_a_rejection_lowers_the_item_and_leaves_every_memory_but_the_embeddings():
