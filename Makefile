@@ -59,8 +59,8 @@ $(VENV)/installed-bench: $(VENV)/installed requirements-bench.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@
 
-bench: $(VENV)/installed-bench ## how fast it is, beside its rivals: writes benchmarks/results/latest.json and docs/performance.md
-	$(BIN)/python -m benchmarks.suite
+bench: $(VENV)/installed-bench ## how fast it is, beside its rivals: writes docs/performance.md; DATA=<folder of the NCF files>
+	$(BIN)/python -m benchmarks.suite $(if $(DATA),--data "$(DATA)")
 
 bench-quick: $(VENV)/installed-bench ## the same in small worlds, minutes in all, writing nothing
 	$(BIN)/python -m benchmarks.suite --quick

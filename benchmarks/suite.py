@@ -1,8 +1,9 @@
 """All benchmarks of speed, one after another: ``make bench``, and ``make bench-quick`` for a developer's loop.
 
-``python -m benchmarks.suite [--quick] [--only NAME ...]`` runs each as a program of its own, so that none inherits
-another's threads or memory. The whole run writes what they said into ``benchmarks/results/latest.json`` and
-``docs/performance.md``; a quick or partial one only prints. A benchmark that fails is reported as failed.
+``python -m benchmarks.suite [--quick] [--only NAME ...] [--data FOLDER]`` runs each as a program of its own, so that none
+inherits another's threads or memory. What they said goes into ``benchmarks/results/latest.json``, each with the commit
+that it ran on, and from there into ``docs/performance.md``; a quick run only prints. A benchmark that fails is reported
+as failed. ``--data``: the folder of the NCF files, on which batch training is measured; without it, on synthetic pairs.
 The last line is one JSON object.
 """
 
@@ -55,10 +56,10 @@ QUESTIONS: tuple[Question, ...] = (
 QUICK_LIMIT_S = 60.0
 
 
-def ask(question: Question, quick: bool) -> dict[str, Any]:
+def ask(question: Question, quick: bool, data: str | None) -> dict[str, Any]:
     """Run one benchmark; return its JSON object and what it printed, or why there is none."""
     command = [sys.executable, "-m", f"benchmarks.{question.name}", *question.arguments]
-    command += ["--quick"] if quick else []
+    command += ["--quick"] if quick else ["--data", data] if data and question.name == "train_batch" else []
     started_s = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
@@ -84,17 +85,28 @@ def last_line(output: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def keep(title: str, answer: Mapping[str, Any]) -> None:
+    """Write one answer, beside those that other runs left, into the result file and the page."""
+    kept = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    kept[title] = answer
+    ordered = {question.title: kept[question.title] for question in QUESTIONS if question.title in kept}
+    RESULT.write_text(json.dumps(ordered, indent=1) + "\n")
+    PAGE.write_text(page(ordered))
+
+
 def page(answers: Mapping[str, Mapping[str, Any]]) -> str:
     """Return docs/performance.md: every bar, then what each benchmark printed, with its plots."""
-    first = next((answer for answer in answers.values() if "machine" in answer), {})
-    machine = first.get("machine", {})
+    machines = {
+        f"{answer['machine']['cores']} cores, {answer['machine']['platform']}, Python {answer['machine']['python']}"
+        for answer in answers.values()
+        if "machine" in answer
+    }
     lines = [
         "# How fast it is",
         "",
-        "Written by `make bench`, which ran every command below one after another with the shipped defaults"
-        f" (commit {first.get('commit')}; {machine.get('cores')} cores, {machine.get('platform')},"
-        f" Python {machine.get('python')}). Times are good to a factor of two on shared cores; the ratios, each"
-        " measured in one run, are what counts.",
+        f"Written by `make bench` with the shipped defaults ({'; '.join(sorted(machines))}). Times are good to a factor of"
+        " two on shared cores; the ratios, each measured in one run, are what counts. What makes it fast, and what each"
+        " part of that buys, is in [ARCHITECTURE.md](../ARCHITECTURE.md).",
         "",
         "| benchmark | bar | wanted | measured | |",
         "|---|---|---|---|---|",
@@ -102,16 +114,17 @@ def page(answers: Mapping[str, Mapping[str, Any]]) -> str:
     for title, answer in answers.items():
         for bar in answer.get("bars", ()):
             wanted = f"≥ {bar['at_least']}" if bar["at_least"] is not None else f"≤ {bar['at_most']}"
-            lines.append(
-                f"| `{title}` | {bar['name']} | {wanted} | {bar['value']} | {'met' if bar['met'] else '**missed**'} |"
-            )
+            verdict = "met" if bar["met"] else "**missed**"
+            lines.append(f"| `{title}` | {bar['name']} | {wanted} | {bar['value']} | {verdict} |")
         if "failed" in answer:
             lines.append(f"| `{title}` | – | – | {answer['failed']} | **failed** |")
     for title, answer in answers.items():
-        lines += ["", f"## {answer['asks']}", "", f"`python -m benchmarks.{title}` ({answer['seconds']} s)", ""]
-        lines += ["```", *answer["table"].splitlines(), "```"]
-        for plot in sorted(PLOTS.glob(f"performance-{title.split()[0]}*.png")):
-            lines += ["", f"![{plot.stem}](img/{plot.name})"]
+        ran = f"`python -m benchmarks.{title}` (commit {answer.get('commit')}, {answer['seconds']} s)"
+        lines += ["", f"## {answer['asks']}", "", ran, "", "```", *answer["table"].splitlines(), "```"]
+        name, _, options = title.partition(" ")
+        if not options:
+            for plot in sorted(PLOTS.glob(f"performance-{name}*.png")):
+                lines += ["", f"![{plot.stem}](img/{plot.name})"]
     return "\n".join(lines) + "\n"
 
 
@@ -120,15 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.suite", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="small worlds, minutes in all; figures are rough")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=sorted({question.name for question in QUESTIONS}))
+    parser.add_argument("--data", help="folder of the NCF files (ml-1m.test.rating.gz, …)")
     options = parser.parse_args(arguments)
-    asked = [question for question in QUESTIONS if options.only is None or question.name in options.only]
     answers = {}
-    for question in asked:
-        print(f"\n== {question.title}: {question.asks}", flush=True)
-        answers[question.title] = ask(question, options.quick)
-    if not options.quick and options.only is None:
-        RESULT.write_text(json.dumps(answers, indent=1) + "\n")
-        PAGE.write_text(page(answers))
+    for question in QUESTIONS:
+        if options.only is None or question.name in options.only:
+            print(f"\n== {question.title}: {question.asks}", flush=True)
+            answers[question.title] = ask(question, options.quick, options.data)
+            if not options.quick:
+                keep(question.title, answers[question.title])
     bars = [bar["met"] for answer in answers.values() for bar in answer.get("bars", ())]
     failed = [title for title, answer in answers.items() if "failed" in answer]
     seconds = round(sum(answer["seconds"] for answer in answers.values()), 1)
