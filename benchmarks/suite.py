@@ -1,9 +1,10 @@
 """All benchmarks of speed, one after another: ``make bench``, and ``make bench-quick`` for a developer's loop.
 
-``python -m benchmarks.suite [--quick] [--only NAME ...] [--data FOLDER]`` runs each as a program of its own, so that none
-inherits another's threads or memory. What they said goes into ``benchmarks/results/latest.json``, each with the commit
-that it ran on, and from there into ``docs/performance.md``; a quick run only prints. A benchmark that fails is reported
-as failed. ``--data``: the folder of the NCF files, on which batch training is measured; without it, on synthetic pairs.
+``python -m benchmarks.suite [--quick] [--only NAME ...] [--data FOLDER]`` runs each as a program of its own, so that
+none inherits another's threads or memory. What they said goes into ``benchmarks/results/latest.json``, each with the
+commit that it ran on, and from there into ``docs/performance.md``; a quick run only prints. A benchmark that fails is
+reported as failed. ``--data``: the folder of the NCF files, on which batch training is measured; without it, on
+synthetic pairs.
 The last line is one JSON object.
 """
 
@@ -104,9 +105,9 @@ def page(answers: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "# How fast it is",
         "",
-        f"Written by `make bench` with the shipped defaults ({'; '.join(sorted(machines))}). Times are good to a factor of"
-        " two on shared cores; the ratios, each measured in one run, are what counts. What makes it fast, and what each"
-        " part of that buys, is in [ARCHITECTURE.md](../ARCHITECTURE.md).",
+        f"Written by `make bench` with the shipped defaults ({'; '.join(sorted(machines))}). Times are good to a factor"
+        " of two on shared cores; the ratios, each measured in one run, are what counts. What makes it fast, and what"
+        " each part of that buys, is in [ARCHITECTURE.md](../ARCHITECTURE.md).",
         "",
         "| benchmark | bar | wanted | measured | |",
         "|---|---|---|---|---|",
