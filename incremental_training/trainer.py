@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from incremental_training.content_learning import ContentLearning
@@ -106,7 +107,7 @@ class Trainer:
         self._reading.begin()
         while not should_stop():
             self.cycle()
-        self._flush(idle=False)
+        self._flush(idle=False, users_within_s=math.inf)
         if self._letters:
             _log.warning("no last snapshot: dead letters wait for the log; the newest events will be learned again")
         else:
@@ -130,7 +131,10 @@ class Trainer:
         self._item_records.delete(published=self._publisher.settled)
         self._content.step(self._intake.teachers)
         if self._flush_due():
-            self._flush(idle=not records)
+            # At most half of the time is for users: a store slower than the log leaves everything else its pace, and
+            # serving, which asks the same store, its share.
+            since_s = self._clock.monotonic_s() - self._flushed_at_s
+            self._flush(idle=not records, users_within_s=max(self._flush_interval_s, since_s))
         self._snapshot_writing.look()
         if self._snapshot_writing.due and not self._letters:  # a restart must read those again
             self.write_snapshot()
@@ -210,19 +214,20 @@ class Trainer:
     def _flush_due(self) -> bool:
         return self._clock.monotonic_s() - self._flushed_at_s >= self._flush_every_s()
 
-    def _flush(self, *, idle: bool) -> None:
+    def _flush(self, *, idle: bool, users_within_s: float) -> None:
         learned = {place.partition: offset for place, offset in self.positions.items() if place.topic == USER_EVENTS}
         self._publisher.flush(
             learned,
             lambda: self._reporter.report(self.positions),
             idle=idle,
             hold_index=self._content.holds_index,
+            users_within_s=users_within_s,
         )
         self._flushed_at_s = self._clock.monotonic_s()
         if self._oldest_item_s is not None and not self._publisher.records_wait:
             self._metrics.timing("item_freshness_seconds", self._clock.now_s() - self._oldest_item_s)
             self._oldest_item_s = None
-        if self._oldest_arrival_s is not None and self._publisher.published == learned:
+        if self._oldest_arrival_s is not None and self._publisher.indexed == learned:
             self._metrics.timing("learned_freshness_seconds", self._clock.now_s() - self._oldest_arrival_s)
             self._oldest_arrival_s = None
         self._reading.commit()

@@ -44,27 +44,31 @@ class CurrentState:
         pause_s = FIRST_PAUSE_S
         first = True
         while True:
-            # Learned offsets are read BEFORE the user: what they cover was in the user's document when they were
-            # published, so it is in what is read after.
-            learned = await self._learned(request, waiting, at_once=not first)
+            # Offsets are read BEFORE the user: what ``learned`` covers was in the user's document when they were
+            # published, so it is in what is read after. What the index alone has counts once the view includes it.
+            learned, indexed = await self._learned(request, waiting, at_once=not first)
             try:
                 view = NOBODY if request.user_id is None else await self._dependencies.user(request.user_id, waiting)
             except DependencyUnavailable as error:
                 missing.add(error.dependency)
                 return NOBODY, request.after is not None
-            if request.after is None or learned or (request.level == "history" and view.includes(request.after)):
+            if request.after is None or learned:
+                return view, False
+            if (indexed or request.level == "history") and view.includes(request.after):
                 return view, False
             if waiting.remaining_s() <= pause_s:
                 return view, True
             await self._pause(pause_s)
             first, pause_s = False, min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _learned(self, request: RecommendationRequest, waiting: Deadline, at_once: bool) -> bool:
+    async def _learned(self, request: RecommendationRequest, waiting: Deadline, at_once: bool) -> tuple[bool, bool]:
+        """Say whether every store has what ``after`` names, and whether the index has."""
         after = request.after
         if after is None:
-            return False
+            return False, False
         try:
             state = await self._dependencies.serving_state(waiting, max_age_s=0.0 if at_once else None)
         except DependencyUnavailable:
-            return False
-        return state.learned.get(after.partition, 0) > after.offset
+            return False, False
+        place, offset = after.partition, after.offset
+        return state.learned.get(place, 0) > offset, state.indexed.get(place, 0) > offset

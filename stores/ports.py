@@ -310,8 +310,9 @@ class ServingState(msgspec.Struct, frozen=True):
     """What the trainer tells serving, about once a second: how to build a query, how far it is, how well it does.
 
     ``merge_weights``: w of DESIGN §6a, in the order of ``models.ranking.FEATURES``, by ``ranking.HISTORIES`` of the
-    user. ``learned``: offset per partition
-    of ``user_events`` up to which everything is in every store. ``report``: counters and gauges by catalogue name.
+    user. ``learned``: offset per partition of ``user_events`` up to which everything is in every store; ``indexed``: up
+    to which the index has everything, while documents of users may still wait for a user store that is slower.
+    ``report``: counters and gauges by catalogue name.
     """
 
     version: int
@@ -321,6 +322,7 @@ class ServingState(msgspec.Struct, frozen=True):
     context_length: int
     learned: dict[int, int]
     report: dict[str, Any]
+    indexed: dict[int, int] = {}
 
 
 class Edges:

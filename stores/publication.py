@@ -8,6 +8,7 @@ acknowledged stays in the outbox.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,10 +102,12 @@ class Publisher:
         self._index = (
             None if index is None else IndexPublication(learner, content, outbox, index, epoch=epoch, clock=clock)
         )
-        self._user_publication = UserPublication(learner, outbox, users, as_of, metrics)
+        self._user_publication = UserPublication(learner, outbox, users, as_of, clock, metrics)
         self._item_publication = ItemPublication(learner, content, outbox, items, lists)
         self._last_slow_s = self._last_edges_s = self._changed_at_s = -np.inf
+        # NEXT offset per partition up to which every store, and the index alone, has everything.
         self.published: dict[int, int] = {}
+        self.indexed: dict[int, int] = {}
 
     # --- the outbox -------------------------------------------------------------------------------------------------
 
@@ -180,19 +183,21 @@ class Publisher:
         *,
         idle: bool,
         hold_index: bool = False,
+        users_within_s: float = math.inf,
     ) -> None:
         """Publish: users and positive items at once, the rest coalesced and budgeted; then the serving state.
 
         ``offsets``: NEXT offset per partition of ``user_events`` up to which the learner has learned. ``report`` makes
         the figures of the serving state. ``idle``: nothing is left to learn, so nothing need be held back.
-        ``hold_index``: an index that holds a table of before keeps it for now. A store that fails is left alone for a
-        while and keeps its rows in the outbox. Raises ``StaleEpoch``.
+        ``hold_index``: an index that holds a table of before keeps it for now. ``users_within_s``: what is left of the
+        users then waits for a later flush, so that nothing else waits for a user store that is slow. A store that fails
+        is left alone for a while and keeps its rows in the outbox. Raises ``StaleEpoch``.
         """
         started_s = self._clock.monotonic_s()
         self.seq += 1
         settling = idle and self._item_publication.unsettled and started_s - self._changed_at_s >= SETTLE_AFTER_S
         slow = settling or started_s - self._last_slow_s >= SLOW_S
-        users_done = self._attempt("users", lambda: self._user_publication.publish(self._version))
+        self._attempt("users", lambda: self._user_publication.publish(self._version, offsets, users_within_s))
         self._failpoint("users_published")
         index_done = self._index is None or (
             self._attempt("index", lambda: self._publish_items(slow, idle, hold_index)) and self._index.stands
@@ -205,12 +210,13 @@ class Publisher:
         if edges := self._item_publication.edges_due(started_s - self._last_edges_s):
             self._last_edges_s = started_s
             self._attempt("items", lambda: self._item_publication.publish_edges(self._version, edges))
-        if users_done and index_done:
-            fresh = dict(offsets) != self.published
-            if (fresh or slow) and self._attempt("items", lambda: self._publish_state(offsets, report())):
-                self.published = dict(offsets)
-        elif slow:
-            self._attempt("items", lambda: self._publish_state(self.published, report()))
+        # Never more than is in both, and what was told once stays true while the index is away.
+        indexed, published = self.indexed, self.published
+        if index_done:
+            indexed, published = dict(offsets), self._user_publication.published
+        fresh = (indexed, published) != (self.indexed, self.published)
+        if (fresh or slow) and self._attempt("items", lambda: self._publish_state(published, indexed, report())):
+            self.indexed, self.published = indexed, published
         self._failpoint("state_published")
         self._metrics.timing("flush_seconds", self._clock.monotonic_s() - started_s)
 
@@ -243,7 +249,7 @@ class Publisher:
         if settling:
             self._item_publication.settle_edges(self._version)
 
-    def _publish_state(self, learned: Mapping[int, int], report: Mapping[str, Any]) -> None:
+    def _publish_state(self, learned: Mapping[int, int], indexed: Mapping[int, int], report: Mapping[str, Any]) -> None:
         settings = self._learner.settings
         self._items.put_serving_state(
             ServingState(
@@ -254,5 +260,6 @@ class Publisher:
                 context_length=settings.context_length,
                 learned=dict(learned),
                 report=dict(report),
+                indexed=dict(indexed),
             )
         )

@@ -168,6 +168,19 @@ async def test_after_a_receipt_at_level_learned_waits_for_the_trainer():
 
 
 @in_loop
+async def test_what_the_index_alone_has_learned_counts_with_the_pending_event_and_not_without_it():
+    world = World()
+    world.items.state = msgspec.structs.replace(world.items.state, indexed={0: 1})
+    async with serving(world) as client:
+        accepted = await client.simulate_post("/v1/events", json=event("x", "i001"))
+        params = {"user_id": "x", "after": accepted.json["receipts"][0], "level": "learned"}
+        counted = await client.simulate_get("/v1/recommendations", params=params)
+        world.users.pending.clear()
+        missing = await client.simulate_get("/v1/recommendations", params=params)
+    assert (counted.json["stale"], missing.json["stale"]) == (False, True)
+
+
+@in_loop
 async def test_without_the_log_an_event_is_refused_and_nothing_counts():
     world = World()
     world.log.down = True
