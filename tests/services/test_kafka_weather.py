@@ -330,7 +330,7 @@ def test_dead_letters_lie_in_their_topic_as_others_can_read_them(space: KafkaSpa
     [record] = consumer.poll(timeout_ms=5000)[place]
     consumer.close()
     assert (record.key, record.value) == (b"user_events:0:0", b"\xff{")
-    assert dict(record.headers) == {"reason": b"not_json", "message": b"no object"}
+    assert dict(record.headers) == {"reason": b"not_json", "message": b"no object", "attempts": b"1"}
 
 
 def test_topics_are_made_with_the_settings_that_the_address_says(space: KafkaSpace, admin: KafkaAdminClient) -> None:
