@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -66,7 +67,7 @@ def ask(question: Question, quick: bool, data: str | None) -> dict[str, Any]:
     try:
         output, _ = process.communicate(timeout=QUICK_LIMIT_S if quick else question.limit_s)
     except subprocess.TimeoutExpired:
-        process.terminate()  # it ends the services that it started
+        process.send_signal(signal.SIGINT)  # as Ctrl-C: it ends the services that it started
         output, _ = process.communicate()
         answer: dict[str, Any] = {"failed": "it took too long"}
     else:
