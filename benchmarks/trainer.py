@@ -48,7 +48,7 @@ from stores.adapters import open_event_log, open_user_reader, open_user_writer
 from stores.ports import ITEMS, USER_EVENTS, UserDocument, version_of
 
 USERS, CATALOGUE = 50_000, 5_000
-EVENTS = {"embedded": 2_500_000, "full": 250_000}
+EVENTS = {"embedded": 1_500_000, "full": 250_000}
 QUICK_EVENTS = {"embedded": 150_000, "full": 60_000}
 WARM_UP, FIFTH = 0.1, 0.2
 # In events per second, and shares. The ceiling is that of the user store, in documents per second.

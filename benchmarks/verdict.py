@@ -34,7 +34,7 @@ class Bar:
         if self.value is None:
             return False
         above = self.at_least is None or self.value >= self.at_least
-        return above and (self.at_most is None or self.value <= self.at_most)
+        return bool(above and (self.at_most is None or self.value <= self.at_most))
 
     def __str__(self) -> str:
         limit = f"at least {self.at_least}" if self.at_least is not None else f"at most {self.at_most}"

@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from benchmarks import suite
 from benchmarks.verdict import Bar, conclude
 
@@ -13,7 +15,7 @@ def test_a_bar_is_met_on_its_side_and_never_without_a_figure():
 
 
 def test_only_a_last_line_that_is_an_object_is_an_answer(capsys):
-    conclude("learn", {"x": 1}, [Bar("fast", 3.0, at_least=2.0)], {"k": 10}, ("numpy",))
+    conclude("learn", {"x": 1}, [Bar("fast", np.float64(3.0), at_least=2.0)], {"k": 10}, ("numpy",))
     output = capsys.readouterr().out
     assert suite.last_line(output)["bars"][0]["met"] is True
     assert suite.last_line(output + "a warning\n") is None
