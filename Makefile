@@ -52,7 +52,7 @@ lint: $(VENV)/installed-dev ## mend what ruff can mend, then check types
 docs: $(VENV)/installed ## regenerate the settings table and the metrics page
 	$(BIN)/python -m docs.generate
 
-quality: $(VENV)/installed ## measure what docs/quality.md shows: DATA=<folder of the three streams>, about an hour
+quality: $(VENV)/installed ## measure what docs/quality.md shows: DATA=<folder of the three streams>, a quarter of an hour
 	$(BIN)/python -m benchmarks.quality_page $(if $(DATA),--data "$(DATA)")
 
 $(VENV)/installed-bench: $(VENV)/installed requirements-bench.txt

@@ -1,7 +1,7 @@
 """The stream figures of docs/quality.md: runs the benchmark on the three streams and writes tables and plots.
 
 ``python -m benchmarks.quality_page --data FOLDER`` measures what has no result in ``benchmarks/results`` yet (remove a
-file to measure it again) and rewrites the page's generated part. About an hour on two free cores.
+file to measure it again) and rewrites the page's generated part. A quarter of an hour on one core.
 """
 
 from __future__ import annotations
