@@ -16,7 +16,7 @@ from services.server import HOST, CannotInstall, NotHealthy, Server, run_tool
 # What redis-server links to, beside what every Debian has.
 _PACKAGES = (
     *("redis-server", "redis-tools", "libjemalloc2", "liblua5.1-0", "lua-cjson", "lua-bitop", "libhiredis0.14"),
-    "libatomic1",
+    *("libatomic1", "liblzf1"),
 )
 _DOWNLOAD_TIMEOUT_S = 300.0
 _ASK_TIMEOUT_S = 2.0
