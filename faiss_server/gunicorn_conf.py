@@ -1,5 +1,6 @@
 """How gunicorn runs the faiss server. Options on gunicorn's own command line win over these."""
 
+import gc
 from typing import Any
 
 from stores.orphan_watch import end_with
@@ -18,5 +19,7 @@ control_socket_disable = True
 
 
 def post_fork(server: Any, _worker: Any) -> None:
-    """Have the worker end when the master is killed."""
+    """Have the worker end when the master is killed, and look for garbage less often than Python would."""
     end_with(server.pid)
+    # A request leaves hundreds of containers and no cycles: looking through them every 700 is a tenth of its cost.
+    gc.set_threshold(50_000, 20, 100)

@@ -5,6 +5,7 @@ For one thread, as ``ItemIndex``, which owns it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -61,7 +62,8 @@ class Searching:
         if not queries:
             return []
         vectors = np.stack([self._folded(query) for query in queries])
-        wanted = [_Wanted(query, self.table) for query in queries]
+        lifted = self._lifted_rows(queries)
+        wanted = [_Wanted(query, self.table, rows) for query, rows in zip(queries, lifted, strict=True)]
         everywhere = [place for place, query in enumerate(queries) if query.within is None]
         hits: dict[int, tuple[Rows, Vectors]] = {}
         if everywhere:
@@ -120,6 +122,12 @@ class Searching:
         if not np.abs(vector).max(initial=0.0) <= MAX_NUMBER:
             raise BadQuery(f"a query holds a number that is not finite, or beyond {MAX_NUMBER:g}")
         return vector
+
+    def _lifted_rows(self, queries: Sequence[Query]) -> list[Rows]:
+        """Return the rows of each query's lifted items, -1 for one that never came; looked up together."""
+        ends = np.cumsum([len(query.lifted) for query in queries])
+        rows = self.table.places_of(list(itertools.chain.from_iterable(query.lifted for query in queries)))
+        return np.split(rows, ends[:-1])
 
     def _best(self, vectors: Vectors, wanted: list[_Wanted]) -> list[tuple[Rows, Vectors]]:
         if self.approximate is not None:
@@ -219,12 +227,12 @@ class Searching:
 class _Wanted:
     """What one query asks for, in rows."""
 
-    def __init__(self, query: Query, table: ItemTable) -> None:
+    def __init__(self, query: Query, table: ItemTable, lifted: Rows) -> None:
         self.query, self._table = query, table
         self.within = table.rows_of(list(dict.fromkeys(query.within))) if query.within else _NO_ROWS
         self.lifted, self.lifts = _NO_ROWS, _NO_LIFTS
         if query.lifted:
-            self._lift(query, table)
+            self._lift(query, table, lifted)
         self.k = query.k
         if self.k > table.items - len(query.exclude):  # so many may not exist
             self.k = min(self.k, table.items - len(np.unique(self.excluded)))
@@ -234,15 +242,16 @@ class _Wanted:
         """Rows that are not to be found, some perhaps twice."""
         return self._table.rows_of(self.query.exclude) if self.query.exclude else _NO_ROWS
 
-    def _lift(self, query: Query, table: ItemTable) -> None:
+    def _lift(self, query: Query, table: ItemTable, rows: Rows) -> None:
         if len(set(query.lifted)) != len(query.lifts) or len(query.lifted) != len(query.lifts):
             raise BadQuery(f"{len(query.lifted)} lifted items, each named once, have {len(query.lifts)} lifts")
         lifts = np.array(query.lifts, dtype=np.float32)
         # Written so that NaN fails too.
         if not (lifts.min() >= 0 and lifts.max() <= MAX_NUMBER):
             raise BadQuery(f"a lift is not between 0 and {MAX_NUMBER:g}")
-        rows = table.places_of(query.lifted)
-        rows, lifts = rows[rows >= 0], lifts[rows >= 0]
+        came = rows >= 0
+        if not came.all():
+            rows, lifts = rows[came], lifts[came]
         found = _others(table.alive, rows, self.excluded)
         if query.within is not None:
             found &= np.isin(rows, self.within)

@@ -6,6 +6,8 @@ a *lift*: what an item's score gains beyond its inner product, because recent it
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple
@@ -92,12 +94,14 @@ class Neighbourhood:
         self._numbering = numbering
         self._recent = recent
         # Where each list of edges ends among all edges.
-        lengths = np.array([len(of_item) for of_item in targets], dtype=np.int64)
-        self._places, self._ends = places, lengths.cumsum()
-        self._targets = np.concatenate([_NOTHING, *targets])
+        lengths = [len(of_item) for of_item in targets]
+        self._places, self._ends = places, list(itertools.accumulate(lengths))
+        self._targets = np.concatenate(targets) if targets else _NOTHING
         # What every edge counts.
-        decays = _DECAYS[places].repeat(lengths) if places else _NO_WEIGHTS
-        self._flows = decays * np.concatenate([_NO_WEIGHTS, *(edges[recent[place]].weights for place in places)])
+        self._flows = _NO_WEIGHTS
+        if targets:
+            weights = np.concatenate([edges[recent[place]].weights for place in places])
+            self._flows = _DECAYS[places].repeat(lengths) * weights
 
     def lifts(self, merge_weights: Sequence[float], without: Collection[str] = ()) -> Lifts:
         """Return the lifts of all neighbours but those ``without``."""
@@ -106,22 +110,24 @@ class Neighbourhood:
         sums[numbering.of(without)] = 0.0
         numbers = (sums > 0.0).nonzero()[0]
         newest = slice(0, self._ends[0] if self._places and self._places[0] == 0 else 0)
-        t_last = numbering.spread(self._targets[newest], self._flows[newest], numbers)
-        values = ranking.merged_scores(np.zeros(len(numbers)), sums[numbers], t_last, merge_weights)
+        # Most are no neighbours of the newest item, and have no logarithm to be taken.
+        of_last = numbering.spread(self._targets[newest], ranking.transition_feature(self._flows[newest]), numbers)
+        values = ranking.lifts(ranking.transition_feature(sums[numbers]), of_last, merge_weights)
         return Lifts(numbering, numbers, values)
 
     def strongest_links(self, item_ids: Sequence[str]) -> dict[str, str]:
         """Return, for those of the items that are neighbours, the recent item that leads there most."""
-        if not len(item_ids) or not len(self._flows):
-            return {}
-        flows = np.where(self._numbering.of(item_ids)[:, None] == self._targets, self._flows, 0.0)
-        best = flows.argmax(axis=1)
-        leads = (flows[np.arange(len(best)), best] > 0.0).tolist()
-        lists = self._ends.searchsorted(best, "right").tolist()
+        numbering = self._numbering
+        numbers = numbering.of(item_ids)
+        leading = numbering.spread(numbers, np.ones(len(numbers)), self._targets).nonzero()[0]
+        # The strongest of an item comes last and stays; of equal ones the first, which is the newest's.
+        leading = leading[::-1]
+        leading = leading[self._flows[leading].argsort(kind="stable")]
+        strongest = dict(zip(self._targets[leading].tolist(), leading.tolist(), strict=True))
         return {
-            item_id: self._recent[self._places[nth]]
-            for item_id, nth, led in zip(item_ids, lists, leads, strict=True)
-            if led
+            item_id: self._recent[self._places[bisect_right(self._ends, strongest[number])]]
+            for item_id, number in zip(item_ids, numbers.tolist(), strict=True)
+            if number in strongest
         }
 
 
