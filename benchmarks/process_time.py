@@ -26,6 +26,15 @@ def sessions_listening(ports: Iterable[int]) -> set[int]:
     return set(sessions.values())
 
 
+def processes_listening(port: int) -> list[int]:
+    """Return the processes that listen on a port, those forked from one another among them. Raises ``LookupError``."""
+    inode = _inodes().get(port)
+    found = [int(process.name) for process in _processes() if inode in _held(process)]
+    if not found:
+        raise LookupError(f"nobody of ours listens on {port}")
+    return found
+
+
 def cpu_s(sessions: set[int]) -> float:
     """Return the CPU time that all living processes of these sessions, and their ended children, have used."""
     ticks = 0

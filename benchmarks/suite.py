@@ -52,6 +52,7 @@ QUESTIONS: tuple[Question, ...] = (
     Question("trainer", "How many events a second does the whole trainer take?", 480),
     Question("trainer", "The same on Kafka, MongoDB and Redis", 240, ("--stack", "full")),
     Question("serve", "How many recommendations a second, at what CPU time each?", 360, ("--stack", "full")),
+    Question("where", "Where does the time of an answer, and of a learned event, go?", 180),
     Question("freshness", "How soon does an event count?", 300),
     Question("freshness", "The same on Kafka, MongoDB and Redis", 300, ("--stack", "full", "--rounds", "2000")),
 )
