@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +116,7 @@ class ItemTable:
         columns = np.concatenate([rows.vectors[part], rows.popularity[part]], axis=1, dtype=np.float32)
         self._columns.rows[places] = columns
         self._contexts.rows[places] = rows.contexts[part]
-        self._norms.rows[places] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        self._norms.rows[places] = np.sqrt(np.vecdot(vectors, vectors))
         self.items += len(places) - int(np.count_nonzero(self._alive.rows[places]))
         self._alive.rows[places] = True
         return places, columns
@@ -130,7 +130,7 @@ class ItemTable:
             raise BadRows(
                 f"the popularity columns of {len(self)} rows have shape ({len(self)}, 2), not {columns.shape}"
             )
-        _check_numbers("popularity", columns)
+        _check_numbers({"popularity": columns})
         for first in range(0, len(columns), POPULARITY_SLICE):
             part = slice(first, first + POPULARITY_SLICE)
             self.columns[part, self.dimension + 1 :] = columns[part]
@@ -162,24 +162,21 @@ def table_of(rows: ItemRows) -> ItemTable:
 
 def _check(rows: ItemRows, dimension: int) -> None:
     n = len(rows.item_ids)
-    for name, array, width in (
-        ("vectors", rows.vectors, dimension + 1),
-        ("contexts", rows.contexts, dimension),
-        ("popularity", rows.popularity, 2),
-    ):
+    arrays = {"vectors": rows.vectors, "contexts": rows.contexts, "popularity": rows.popularity}
+    for (name, array), width in zip(arrays.items(), (dimension + 1, dimension, 2), strict=True):
         if array.shape != (n, width):
             raise BadRows(f"{name} of {n} items of dimension {dimension} have shape ({n}, {width}), not {array.shape}")
-        _check_numbers(name, array)
+    _check_numbers(arrays)
     if len(set(rows.item_ids)) != n:
         raise BadRows("an item occurs twice in one message")
 
 
-def _check_numbers(name: str, array: Vectors) -> None:
-    numbers = array.ravel()
-    # Nearly always this one product tells that all is well: what is not finite, or large, makes it so too.
+def _check_numbers(arrays: Mapping[str, Vectors]) -> None:
+    # Nearly always these products tell that all is well: what is not finite, or large, makes them so too.
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.dot(numbers, numbers) <= MAX_NUMBER:
+        if sum(map(np.vdot, arrays.values(), arrays.values())) <= MAX_NUMBER:
             return
     # Written so that NaN, which max and min pass on, fails too.
-    if not (array.max(initial=0.0) <= MAX_NUMBER and array.min(initial=0.0) >= -MAX_NUMBER):
-        raise BadRows(f"{name} holds a number that is not finite, or beyond {MAX_NUMBER:g}")
+    for name, array in arrays.items():
+        if not (array.max(initial=0.0) <= MAX_NUMBER and array.min(initial=0.0) >= -MAX_NUMBER):
+            raise BadRows(f"{name} holds a number that is not finite, or beyond {MAX_NUMBER:g}")

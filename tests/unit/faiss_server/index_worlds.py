@@ -10,10 +10,10 @@ D = 16
 
 
 def learned_rows(count: int, seed: int = 0) -> ItemRows:
-    """Items in a hundred groups, with a bias and popularity as real ones have."""
+    """Items in fifty groups, with a bias and popularity as real ones have."""
     chance = np.random.default_rng(seed)
-    centres = np.random.default_rng(1).normal(size=(100, D))
-    items = centres[chance.integers(0, 100, count)] + chance.normal(0, 0.3, (count, D))
+    centres = np.random.default_rng(1).normal(size=(50, D))
+    items = centres[chance.integers(0, 50, count)] + chance.normal(0, 0.3, (count, D))
     popularity = np.column_stack([chance.normal(-9, 1, count)] * 2)
     return _rows(np.column_stack([items, chance.normal(0, 0.3, count)]), popularity)
 
@@ -27,8 +27,8 @@ def structureless_rows(count: int, seed: int = 0) -> ItemRows:
 def user_queries(count: int, seed: int = 0) -> Vectors:
     """Queries of users who like one group each."""
     chance = np.random.default_rng(seed)
-    centres = np.random.default_rng(1).normal(size=(100, D))
-    users = centres[chance.integers(0, 100, count)] + chance.normal(0, 0.5, (count, D))
+    centres = np.random.default_rng(1).normal(size=(50, D))
+    users = centres[chance.integers(0, 50, count)] + chance.normal(0, 0.5, (count, D))
     return np.column_stack([users, np.ones(count), np.full((count, 2), 0.3)]).astype(np.float32)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from faiss_server.approximate_search import ApproximateSearch, build, truth_of
 from faiss_server.item_table import ItemTable, table_of
+from stores.ports import ItemRows
 from tests.unit.faiss_server.index_worlds import learned_rows, subset, user_queries
 
 N = 3000
@@ -49,6 +50,31 @@ def test_removed_rows_are_gone_and_can_come_back(lists, table):
     _check_that_it_finds_what_the_table_has(lists, table)
     list(table.put(subset(learned_rows(N), gone[:50])))
     lists.put(gone[:50], table.columns[gone[:50]])
+    _check_that_it_finds_what_the_table_has(lists, table)
+
+
+def test_a_row_put_alone_is_there_once_and_comes_into_the_nearest_list_with_the_popularity(lists, table):
+    query = user_queries(1)
+    [best] = truth_of(table.columns, np.arange(N), query)[0, :1]
+    [worst] = truth_of(table.columns, np.arange(N), -query)[0, :1]
+    twin = subset(learned_rows(N), np.array([best]))
+    list(table.put(ItemRows([f"i{worst}"], twin.vectors, twin.contexts, twin.popularity)))
+    for _ in range(2):
+        lists.put(np.array([worst]), table.columns[[worst]])
+    _check_that_it_finds_what_the_table_has(lists, table)
+    assert lists.hits(query, np.array([[best, worst]]), 1) == 1
+    lists.popularity_changed()
+    while lists.refresh(table.columns, 30):
+        pass
+    assert lists.hits(query, np.array([[best, worst]]), 1) == 2
+    _check_that_it_finds_what_the_table_has(lists, table)
+
+
+def test_a_row_put_alone_and_removed_stays_away(lists, table):
+    lists.put(np.array([5]), table.columns[[5]])
+    lists.remove(table.delete(["i5"]))
+    lists.popularity_changed()
+    lists.refresh(table.columns, 30)
     _check_that_it_finds_what_the_table_has(lists, table)
 
 
