@@ -44,7 +44,7 @@ class ApproximateSearch:
         # Made once: each time they are asked of faiss it makes an object in Python.
         self._places, self._entries = lists.direct_map, lists.invlists
         # The means as queries are compared with them, in faiss's own memory: those of popularity follow the rows.
-        quantizer = faiss.downcast_index(lists.quantizer)
+        quantizer: Any = faiss.downcast_index(lists.quantizer)
         self._looked_at = faiss.rev_swig_ptr(quantizer.get_xb(), lists.nlist * lists.d).reshape(lists.nlist, lists.d)
         self.use(nprobe, 0.0)
         self._next_stale = 0
@@ -172,7 +172,7 @@ def build(values: Vectors, rows: Rows) -> ApproximateSearch:
     count, width = values.shape
     # faiss cannot train more lists than it has rows.
     nlist = max(1, min(count, int(LISTS_PER_ROOT * count**0.5)))
-    clustering = faiss.Kmeans(
+    clustering: Any = faiss.Kmeans(
         width,
         nlist,
         niter=TRAINING_ROUNDS,
