@@ -175,7 +175,7 @@ class Reporter:
         metrics.gauge("epoch", figures["epoch"])
         metrics.gauge("snapshot_age_seconds", figures["snapshot_age_s"])
         outbox = figures["outbox"]
-        metrics.gauge("outbox_rows", outbox["users"], store="users")
+        metrics.gauge("outbox_rows", outbox["users"] + outbox["users_sent"], store="users")
         metrics.gauge("outbox_rows", outbox["items"] + outbox["background"], store="index")
         metrics.gauge("outbox_rows", outbox["edges"], store="items")
         for history, weights in figures["merge_weights"].items():

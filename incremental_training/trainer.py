@@ -131,10 +131,9 @@ class Trainer:
         self._item_records.delete(published=self._publisher.settled)
         self._content.step(self._intake.teachers)
         if self._flush_due():
-            # At most half of the time is for users: a store slower than the log leaves everything else its pace, and
-            # serving, which asks the same store, its share.
+            # At most half of its time the user store is asked to write: serving, which asks it too, has its share.
             since_s = self._clock.monotonic_s() - self._flushed_at_s
-            self._flush(idle=not records, users_within_s=max(self._flush_interval_s, since_s))
+            self._flush(idle=not records, users_within_s=max(self._flush_interval_s, since_s / 2))
         self._snapshot_writing.look()
         if self._snapshot_writing.due and not self._letters:  # a restart must read those again
             self.write_snapshot()

@@ -108,6 +108,8 @@ class MongoUserReader:
 class MongoUserWriter:
     """Users as the trainer writes them."""
 
+    apart = True
+
     def __init__(self, url: str, *, timeout_s: float) -> None:
         self._connection = Connection(url, timeout_s)
         self._lease = MongoLease(self._connection)

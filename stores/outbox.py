@@ -15,12 +15,14 @@ Row = TypeVar("Row", int, str)
 class Outbox:
     """Rows changed and not yet acknowledged; insertion-ordered sets.
 
+    ``users_sent`` are on their way to a store that works apart, and perhaps changed again, then in ``users`` too.
     ``forgotten`` are ids, not rows: of users whose documents have to go.
     ``items`` go out at once, ``background`` (touched as negatives or context only) within two seconds, ``edges`` about
     once a second.
     """
 
     users: dict[int, None] = field(default_factory=dict)
+    users_sent: dict[int, None] = field(default_factory=dict)
     items: dict[int, None] = field(default_factory=dict)
     background: dict[int, None] = field(default_factory=dict)
     edges: dict[int, None] = field(default_factory=dict)
@@ -33,7 +35,8 @@ class Outbox:
 
     def record(self) -> dict[str, list[Any]]:
         """Return the JSON-able form that a snapshot keeps."""
-        return {name: list(rows) for name, rows in vars(self).items()}
+        waiting: dict[str, dict[Any, None]] = vars(self) | {"users": self.users_sent | self.users}
+        return {name: list(rows) for name, rows in waiting.items() if name != "users_sent"}
 
     @classmethod
     def from_record(cls, record: Mapping[str, list[Any]]) -> Outbox:

@@ -284,7 +284,13 @@ class UserReader(Protocol):
 
 
 class UserWriter(Protocol):
-    """Users as the trainer writes them. Every write is guarded by version: an older one changes nothing."""
+    """Users as the trainer writes them. Every write is guarded by version: an older one changes nothing.
+
+    ``apart``: the store works in another process, so that a thread may wait for ``upsert`` while the trainer goes on;
+    one thread at a time, though not always the same one.
+    """
+
+    apart: bool
 
     def acquire_lease(self, owner: str) -> int:
         """Become the one trainer and return a new epoch, greater than any before; raises ``LeaseHeld``."""

@@ -45,7 +45,6 @@ EDGES_PER_USER = 25
 BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 WRITE_SECONDS = {
-    "users": "users_write_seconds",
     "items": "items_write_seconds",
     "index": "index_write_seconds",
 }
@@ -150,7 +149,7 @@ class Publisher:
     def urgent(self) -> bool:
         """Whether something waits that belongs into the very next flush."""
         box = self.outbox
-        waiting = box.users or box.forgotten or box.items
+        waiting = box.users or box.users_sent or box.forgotten or box.items
         return bool(waiting or (self._index is not None and self._index.urgent))
 
     def item_rows(self, item_ids: Sequence[str]) -> ItemRows:
@@ -189,9 +188,9 @@ class Publisher:
 
         ``offsets``: NEXT offset per partition of ``user_events`` up to which the learner has learned. ``report`` makes
         the figures of the serving state. ``idle``: nothing is left to learn, so nothing need be held back.
-        ``hold_index``: an index that holds a table of before keeps it for now. ``users_within_s``: what is left of the
-        users then waits for a later flush, so that nothing else waits for a user store that is slow. A store that fails
-        is left alone for a while and keeps its rows in the outbox. Raises ``StaleEpoch``.
+        ``hold_index``: an index that holds a table of before keeps it for now. ``users_within_s``: so much of the time
+        of the user store is asked for; who is left then waits for a later flush. A store that fails is left alone for a
+        while and keeps its rows in the outbox. Raises ``StaleEpoch``.
         """
         started_s = self._clock.monotonic_s()
         self.seq += 1
@@ -207,9 +206,6 @@ class Publisher:
             self._last_slow_s = started_s
             self._attempt("items", lambda: self._publish_lists(settling))
             self._failpoint("items_published")
-        if edges := self._item_publication.edges_due(started_s - self._last_edges_s):
-            self._last_edges_s = started_s
-            self._attempt("items", lambda: self._item_publication.publish_edges(self._version, edges))
         # Never more than is in both, and what was told once stays true while the index is away.
         indexed, published = self.indexed, self.published
         if index_done:
@@ -218,6 +214,10 @@ class Publisher:
         if (fresh or slow) and self._attempt("items", lambda: self._publish_state(published, indexed, report())):
             self.indexed, self.published = indexed, published
         self._failpoint("state_published")
+        # Last, because no offset promises them: whoever waits for his event does not wait for them.
+        if edges := self._item_publication.edges_due(started_s - self._last_edges_s):
+            self._last_edges_s = started_s
+            self._attempt("items", lambda: self._item_publication.publish_edges(self._version, edges))
         self._metrics.timing("flush_seconds", self._clock.monotonic_s() - started_s)
 
     def _attempt(self, name: str, publish: Callable[[], None]) -> bool:
@@ -237,7 +237,8 @@ class Publisher:
         if store.failures:
             _log.info("%s is back after %d failures", name, store.failures)
         store.failures = 0
-        self._metrics.timing(WRITE_SECONDS[name], self._clock.monotonic_s() - started_s)
+        if name in WRITE_SECONDS:  # of users it may go on
+            self._metrics.timing(WRITE_SECONDS[name], self._clock.monotonic_s() - started_s)
         return True
 
     def _publish_items(self, slow: bool, idle: bool, hold: bool) -> None:

@@ -143,6 +143,8 @@ def _document(user_id: str, embedding: bytes, history_json: bytes, version: int)
 class SqliteUserWriter:
     """Users as the trainer writes them."""
 
+    apart = False
+
     def __init__(self, path: Path, *, timeout_s: float) -> None:
         self._documents = SqliteFile(path, _DOCUMENTS, durable=False, timeout_s=timeout_s)
         self._pending = SqliteFile(_pending_path(path), _PENDING, durable=False, timeout_s=timeout_s)

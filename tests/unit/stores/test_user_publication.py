@@ -1,5 +1,7 @@
 """Users are published to whatever store there is, also to one that takes but a few documents within its time."""
 
+from threading import Event
+
 import pytest
 
 from models.learner import Learner
@@ -14,6 +16,8 @@ from stores.user_publication import AT_FIRST, MESSAGE_S, USERS_AT_ONCE, UserPubl
 class SlowUserStore:
     """Takes ``patience`` documents within the deadline; of more it writes some and says nothing."""
 
+    apart = False
+
     def __init__(self, patience):
         self.patience = patience
         self.held = {}
@@ -27,11 +31,33 @@ class SlowUserStore:
 class CountingUserStore:
     """Says how many documents came at once."""
 
+    apart = False
+
     def __init__(self):
         self.lengths = []
 
     def upsert(self, documents):
         self.lengths.append(len(documents))
+
+
+class UserStoreApart:
+    """Works in a process of its own, where nothing is done before ``goes_on``; so many times it then says nothing."""
+
+    apart = True
+
+    def __init__(self, failures=0):
+        self.goes_on, self.failures = Event(), failures
+        self.held, self.deleted = {}, []
+
+    def upsert(self, documents):
+        assert self.goes_on.wait(30.0)
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("no answer in time")
+        self.held |= {document.user_id: document.version for document in documents}
+
+    def delete(self, user_ids, version):
+        self.deleted += [(user_id, self.held.pop(user_id, None)) for user_id in user_ids]
 
 
 class SteppedClock(SystemClock):
@@ -89,3 +115,39 @@ def test_messages_become_as_long_as_the_store_takes_them_in_time():
         publication = UserPublication(learner, outbox, store, lambda row: {}, SteppedClock(step_s), metrics)
         publication.publish(1, {})
         assert store.lengths[: len(lengths)] == lengths
+
+
+def _apart(users, failures=0):
+    learner = Learner(ModelSettings(dimension=4))
+    rows = [learner.add_user(f"u{n}") for n in range(users)]
+    outbox, store = Outbox(users=dict.fromkeys(rows)), UserStoreApart(failures)
+    metrics = RecordingMetrics()
+    return rows, outbox, store, UserPublication(learner, outbox, store, lambda row: {}, SteppedClock(0.0), metrics)
+
+
+def test_a_store_that_works_apart_is_not_waited_for_and_nothing_of_what_is_on_its_way_is_lost_or_passed():
+    rows, outbox, store, publication = _apart(5)
+    publication.publish(1, {0: 10}, MESSAGE_S)
+    assert not outbox.users and list(outbox.users_sent) == rows and outbox.record()["users"] == rows
+    outbox.users[rows[0]] = None  # who did more meanwhile
+    outbox.forgotten["u1"] = None
+    publication.publish(2, {0: 20}, MESSAGE_S)
+    assert not store.held and not store.deleted and publication.published == {}
+    assert outbox.record()["users"] == rows and "users_sent" not in outbox.record()
+    store.goes_on.set()
+    publication.publish(3, {0: 30})
+    assert store.held == {"u0": 3, "u2": 1, "u3": 1, "u4": 1} and store.deleted == [("u1", 1)]
+    assert publication.published == {0: 30} and not any(vars(outbox).values())
+
+
+def test_what_a_store_apart_did_not_take_waits_again_before_the_others():
+    rows, outbox, store, publication = _apart(7, failures=1)
+    later = {row: outbox.users.pop(row) for row in rows[5:]}
+    publication.publish(1, {0: 10}, MESSAGE_S)
+    outbox.users.update({rows[1]: None} | later)
+    store.goes_on.set()
+    with pytest.raises(StoreUnavailable):
+        publication.publish(2, {0: 20})
+    assert list(outbox.users) == rows and not outbox.users_sent and publication.published == {}
+    publication.publish(3, {0: 30})
+    assert store.held == {f"u{n}": 3 for n in range(7)} and publication.published == {0: 30}
