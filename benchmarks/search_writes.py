@@ -67,6 +67,8 @@ class _SteppedClock:
 class _Elsewhere:
     """A store that takes everything."""
 
+    apart = False
+
     def __getattr__(self, _name: str) -> Any:
         return lambda *_arguments: None
 
