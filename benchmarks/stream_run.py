@@ -116,8 +116,9 @@ def run(stream: Stream, scored: NDArray[np.int64], settings: ModelSettings, warm
         prequential.learn_waiting()
         baselines.learn_up_to(position)
         baseline_ranks = baselines.ranks(learner, positive)
-        outcome = prequential.take(positive, scored=True)
-        assert outcome is not None
+        taken = prequential.take(positive, scored=True)
+        assert taken is not None and taken.outcome is not None
+        outcome = taken.outcome
         ranks[row] = [outcome.ranks[name] for name in METHODS] + baseline_ranks
         known[:, row] = outcome.user_positives, outcome.item_positives
         if time.monotonic() > told + PROGRESS_S:

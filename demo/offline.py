@@ -86,8 +86,7 @@ def replay(progress: Progress) -> PrequentialEvaluator:
             event.body["event_id"],
         )
         if event.positive:
-            if not prequential.is_repeat(event.user_id, event.item_id):
-                prequential.take(interaction, scored=event.scored)
+            prequential.take(interaction, scored=event.scored)
         elif event.body["type"] in NEGATIVE_TYPES:
             prequential.reject(interaction._replace(strength=1.0))
         else:

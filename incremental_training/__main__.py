@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -57,6 +58,8 @@ def main() -> int:
     except ValueError as error:
         exit_with(f"FAILPOINT: {error}")
     torch.set_num_threads(1)
+    # An event leaves containers and no cycles: looking through them every 700 costs a thirtieth of its time.
+    gc.set_threshold(50_000, 20, 100)
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -84,6 +84,8 @@ class Intake:
         self._bad_limit = bad_share * bad_window
         # Per user row, one after another: partition and NEXT offset after his newest event.
         self._as_of = array("q")
+        # Item row, strength and time of positives that the windows have not counted yet.
+        self._counted: list[tuple[int, float, float]] = []
         self._changed_users: dict[int, None] = {}
         self._forgotten_users: dict[str, list[int]] = {}
         # For whoever looks through the real index; no part of what is learned.
@@ -110,6 +112,9 @@ class Intake:
             self._bad.append(False)
             self._take_interaction(interaction, record.partition, record.offset)
         self._stream.learn_waiting()
+        if self._counted:
+            self.windows.count(*zip(*self._counted, strict=True))
+            self._counted = []
         return letters
 
     def refuse_too_many_bad(self) -> None:
@@ -136,30 +141,35 @@ class Intake:
             counters.non_positives += 1
             self._forget(event.user_id)
             return
-        positive = event.feedback == "positive"
-        repeat = positive and self._stream.is_repeat(event.user_id, event.item_id)
-        if positive and not repeat:
-            counters.events_learned += 1
-            self._stream.take(
-                Positive(event.user_id, event.item_id, event.strength, event.event_id), scored=self._is_scored(event)
+        taken = None
+        if event.feedback == "positive":
+            scored = self._is_scored(event)
+            taken = self._stream.take(
+                Positive(event.user_id, event.item_id, event.strength, event.event_id), scored=scored
             )
-        user, item = learner.add_user(event.user_id), learner.add_item(event.item_id)
+        if taken is None:
+            user, item = learner.add_user(event.user_id), learner.add_item(event.item_id)
+        else:
+            user, item, outcome = taken
+            if outcome is not None:
+                self.scored_users.append(user)
         if 2 * user == len(self._as_of):
             self._as_of.extend((0, 0))
         self._as_of[2 * user], self._as_of[2 * user + 1] = partition, offset + 1
         self._changed_users[user] = None
-        if positive and not repeat:
+        if taken is not None:
+            counters.events_learned += 1
             if is_refresh(counters.events_learned):
                 self._stream.learn_waiting()
                 self.teachers = Teachers.of(learner)
-            self.windows.count(item, event.strength, event.timestamp_s)
+            self._counted.append((item, event.strength, event.timestamp_s))
             self.outcomes.take_positive(event.user_id, event.item_id, event.timestamp_s + max(0.0, event.lateness_s))
-        if repeat:
+        elif event.feedback == "positive":
             counters.repeats += 1
         elif event.feedback == "negative":
             counters.non_positives += 1
             self._stream.reject(Positive(event.user_id, event.item_id, REJECTION_STRENGTH, event.event_id))
-        elif not positive:
+        else:
             counters.non_positives += 1
             learner.mark_seen(user, item)
 
@@ -167,7 +177,7 @@ class Intake:
         # What waits of him is learned first, as it would be had the stream been cut here: batches decide nothing.
         self._stream.learn_waiting()
         user = self.learner.users.row(user_id)
-        consumed = [] if user is None else self.learner.seen(user)
+        consumed = [] if user is None else self.learner.seen(user).tolist()
         if user is not None:
             self.learner.forget_user(user)
             self._as_of[2 * user] = self._as_of[2 * user + 1] = 0
@@ -180,10 +190,7 @@ class Intake:
             return False
         # Only who has an earlier positive can be recommended to by what he likes; it may still wait to be learned.
         self._stream.learn_waiting()
-        if not self.learner.positives_of(user):
-            return False
-        self.scored_users.append(user)
-        return True
+        return self.learner.positives_of(user) > 0
 
     def take_changed_users(self) -> dict[int, None]:
         """Return the rows of users with any event since last asked, and start anew."""

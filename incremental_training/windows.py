@@ -48,16 +48,24 @@ class Windows:
         self._places: list[int] = []
         self.changed = False
 
-    def count(self, item: int, strength: float, time_s: float) -> None:
-        """Count one positive; in order of the log. NOT safe to repeat."""
-        if item >= self._counts.capacity:
-            self._counts.grow(grown_capacity(self._counts.capacity, item + 1))
-        if not self._size or (time_s - self._landmark_s) / LENGTHS_S[0] > _MOST_WINDOWS_AHEAD:
-            self._counts.rows[: self._size] *= np.exp((self._landmark_s - time_s) / LENGTHS_S)
-            self._landmark_s = time_s
-        self.newest_s = max(self.newest_s, time_s)
-        self._size = max(self._size, item + 1)
-        _add(self._counts.rows[item], strength, time_s - self._landmark_s)
+    def count(self, items: Sequence[int], strengths: Sequence[float], times_s: Sequence[float]) -> None:
+        """Count positives, in order of the log; how they are cut into calls decides nothing. NOT safe to repeat."""
+        if not items:
+            return
+        size = max(self._size, max(items) + 1)
+        if size > self._counts.capacity:
+            self._counts.grow(grown_capacity(self._counts.capacity, size))
+        if not self._size:
+            self._landmark_s = times_s[0]
+        self._size = size
+        self._landmark_s = _add(
+            self._counts.rows[:size],
+            np.array(items, np.int64),
+            np.array(strengths),
+            np.array(times_s),
+            self._landmark_s,
+        )
+        self.newest_s = max(self.newest_s, *times_s)
         self.changed = True
 
     def put_category(self, item_id: str, category: str | None) -> None:
@@ -129,9 +137,23 @@ class Windows:
 
 
 @compiled
-def _add(counts: NDArray[np.float64], strength: float, since_landmark_s: float) -> None:
-    for window in range(len(counts)):
-        counts[window] += strength * np.exp(since_landmark_s / LENGTHS_S[window])
+def _add(
+    counts: NDArray[np.float64],
+    items: NDArray[np.int64],
+    strengths: NDArray[np.float64],
+    times_s: NDArray[np.float64],
+    landmark_s: float,
+) -> float:
+    """Add each positive to the windows of its item, moving the landmark when one lies too far ahead; return it."""
+    for event in range(len(items)):
+        since_s = times_s[event] - landmark_s
+        if since_s / LENGTHS_S[0] > _MOST_WINDOWS_AHEAD:
+            for window in range(counts.shape[1]):
+                counts[:, window] *= np.exp(-since_s / LENGTHS_S[window])
+            landmark_s, since_s = times_s[event], 0.0
+        for window in range(counts.shape[1]):
+            counts[items[event], window] += strengths[event] * np.exp(since_s / LENGTHS_S[window])
+    return landmark_s
 
 
 def _entries(rows: NDArray[np.int64], ids: Sequence[str], scores: NDArray[np.float64]) -> list[tuple[str, float]]:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from initial_training.loss import refuse_non_finite
-from models.compiled import compiled
+from models.compiled import compiled_for_long
 from models.learning_kernel import softmax_gradient
 
 # Beyond this dimension one model overfits; two smaller ones, whose mean is one inner product too, do not.
@@ -227,7 +227,7 @@ def _batches(counts: NDArray[np.int64], dimension: int) -> Iterator[NDArray[np.i
 # --- descent --------------------------------------------------------------------------------------------------------
 
 
-@compiled
+@compiled_for_long
 def _descend(
     users: NDArray[np.int32],
     items: NDArray[np.int32],

@@ -22,8 +22,20 @@ def compiled(function: Function) -> Function:
 
     The machine code is kept in ``NUMBA_CACHE_DIR``, beside the source, or in the user's cache, whichever can be
     written; where none can (a read-only image), each process compiles for itself.
+
+    It keeps the interpreter to itself: given away at every short call, that came back only 5 ms later each time,
+    while another thread (a snapshot, the map of content) had something to compute.
     """
+    return _compiled(function, nogil=False)
+
+
+def compiled_for_long(function: Function) -> Function:
+    """``compiled`` for what takes seconds: other threads, a lease's heartbeat among them, go on meanwhile."""
+    return _compiled(function, nogil=True)
+
+
+def _compiled(function: Function, *, nogil: bool) -> Function:
     try:
-        return cast(Function, numba.njit(cache=True, fastmath=FASTMATH, nogil=True, forceinline=True)(function))
+        return cast(Function, numba.njit(cache=True, fastmath=FASTMATH, nogil=nogil, forceinline=True)(function))
     except RuntimeError:  # numba found no place to keep it
-        return cast(Function, numba.njit(fastmath=FASTMATH, nogil=True, forceinline=True)(function))
+        return cast(Function, numba.njit(fastmath=FASTMATH, nogil=nogil, forceinline=True)(function))

@@ -34,12 +34,13 @@ class _Awake:
         place = _find(self._pairs, self._size, item)
         return place >= 0 and bool(self._pairs[place] & 1)
 
-    def mark(self, item: int, learned: bool) -> None:
-        """Add the item, or note that it was learned; it keeps its place."""
+    def mark(self, item: int, learned: bool) -> bool:
+        """Add the item, or note that it was learned; it keeps its place. Return whether any of it is new."""
         place = _find(self._pairs, self._size, item)
         if place >= 0:
-            self._pairs[place] |= learned
-            return
+            pair = self._pairs[place]
+            self._pairs[place] = pair | learned
+            return bool(learned > pair & 1)
         if self._size == SEEN_KEPT:
             self._pairs[: SEEN_KEPT - 1] = self._pairs[1:SEEN_KEPT]
             self._size -= 1
@@ -49,6 +50,7 @@ class _Awake:
             self._pairs = room
         self._pairs[self._size] = 2 * item + learned
         self._size += 1
+        return True
 
 
 @compiled
@@ -139,9 +141,9 @@ class Consumption:
         """Whether the user consumed the item as a positive, as far as is remembered: a pair is learned once."""
         return self._of(user).has_learned(item)
 
-    def mark_seen(self, user: int, item: int, learned: bool) -> None:
-        """Remember that the user consumed the item. Safe to repeat."""
-        self._of(user).mark(item, learned)
+    def mark_seen(self, user: int, item: int, learned: bool) -> bool:
+        """Remember that the user consumed the item; return whether that is new. Safe to repeat."""
+        return self._of(user).mark(item, learned)
 
     def hide(self, user: int, item: int) -> None:
         """Remember that the user rejected the item. Safe to repeat."""
@@ -159,10 +161,9 @@ class Consumption:
         self._seen[user] = _Awake(np.empty(0, np.int32))
         self._hidden.pop(user, None)
 
-    def seen(self, user: int) -> list[int]:
-        """Return the item rows a user has consumed, oldest first."""
-        rows: list[int] = (self._of(user).pairs() >> 1).tolist()
-        return rows
+    def seen(self, user: int) -> NDArray[np.int32]:
+        """Return the item rows a user has consumed, (n,), oldest first."""
+        return self._of(user).pairs() >> 1
 
     def hidden(self, user: int) -> list[int]:
         """Return the item rows a user has rejected, oldest first."""

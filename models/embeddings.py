@@ -22,15 +22,18 @@ class Embeddings:
         self.items = EmbeddingTable(dimension, item_capacity)
         self.contexts = EmbeddingTable(dimension, item_capacity)
         self._biases = GrowableArray(item_capacity, (), np.float32)
+        self._arrays = self._rows()
 
     def grow_users(self, capacity: int) -> None:
         """Raise the capacity for users. Safe to repeat."""
         self.users.grow(capacity)
+        self._arrays = self._rows()
 
     def grow_items(self, capacity: int) -> None:
         """Raise the capacity for items. Safe to repeat."""
         for grows in (self.items, self.contexts, self._biases):
             grows.grow(capacity)
+        self._arrays = self._rows()
 
     def start_item(self, row: int, item_id: str, seed: int, scale: float) -> None:
         """Give an item the embeddings it starts from, functions of its id. Safe to repeat before it is learned."""
@@ -45,6 +48,9 @@ class Embeddings:
 
     def arrays(self) -> TableArrays:
         """Return what the kernel works on; take it again after growing."""
+        return self._arrays
+
+    def _rows(self) -> TableArrays:
         return TableArrays(
             self.users.weights,
             self.items.weights,

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from models import ranking
 from models.full_ranking import candidate_features, candidates
 from models.learner import Learner
-from models.merge import CANDIDATES, CHOICES, LEARNED
-from models.scoring_kernel import MISS, best_in, mean_distance, metrics, rank_among, ranks_in, score_all
+from models.merge import CANDIDATES, CHOICES
+from models.scoring_kernel import MISS, NOTHING, mean_distance, metrics, rank_all
 
 METHODS = (
     "served",
@@ -31,14 +31,15 @@ METHODS = (
     "popularity_decayed",
     "transitions",
 )
-# Methods that are choices of the merge, by their names there.
+# Methods that are choices of the merge, and their places among those.
 PARTS = {
-    "context": "without_transitions",
-    "context_without_p": "context_without_p",
-    "popularity_decayed": "popularity",
-    "transitions": "transitions",
+    "context": CHOICES.index("without_transitions"),
+    "context_without_p": CHOICES.index("context_without_p"),
+    "popularity_decayed": CHOICES.index("popularity"),
+    "transitions": CHOICES.index("transitions"),
 }
 METRICS = ("recall1", "recall5", "recall10", "recall20", "ndcg10", "mrr")
+NDCG10 = METRICS.index("ndcg10")
 LIST_LENGTH = 10
 # A user is new up to his 6th positive, an item up to its 8th: before that no method knows much about it.
 NEW_USER_POSITIVES = 6
@@ -113,31 +114,41 @@ class PrequentialEvaluator:
     def _rank(self, user: int | None, item: int | None, outcome: Outcome) -> Outcome:
         learner, merge = self._learner, self._learner.merges.of(outcome.user_positives)
         features, allowed = candidate_features(learner, user), candidates(learner, user)
-        choices = np.empty((len(CHOICES), len(allowed)), np.float32)
-        if not score_all(merge.choices().astype(np.float32), features, allowed, choices):
+        target = item if item is not None and allowed[item] else NOTHING
+        all_ranks = np.empty(len(CHOICES) + 2, np.int64)
+        best, listed = np.empty(CANDIDATES, np.int64), np.empty(LIST_LENGTH, np.int64)
+        count, shown_count = rank_all(
+            merge.choices().astype(np.float32),
+            merge.choice,
+            features,
+            features[ranking.EMBEDDING],
+            learner.biases(),
+            learner.popularity.counts(len(allowed)),
+            allowed,
+            target,
+            all_ranks,
+            best,
+            listed,
+        )
+        if count < 0:
             raise FloatingPointError("a score is not finite: every ranking would be meaningless")
-        hardest = _best(choices[LEARNED], CANDIDATES)
-        shown = (hardest if merge.choice == LEARNED else _best(choices[merge.choice], LIST_LENGTH))[:LIST_LENGTH]
+        hardest, shown = best[:count], listed[:shown_count]
         ranks = outcome.ranks
-        if item is not None and allowed[item]:
-            choice_ranks = np.empty(len(CHOICES), np.int64)
-            ranks_in(choices, item, choice_ranks)
-            ranked = dict(zip(CHOICES, choice_ranks.tolist(), strict=True))
-            ranks["served"] = ranked[CHOICES[merge.choice]]
+        if target != NOTHING:
+            *choice_ranks, ranks["gmf"], ranks["popularity"] = all_ranks.tolist()
+            ranks["served"] = choice_ranks[merge.choice]
             for name, choice in PARTS.items():
-                ranks[name] = ranked[choice]
-            ranks["gmf"] = rank_among(features[ranking.EMBEDDING] + learner.biases(), allowed, item)
-            ranks["popularity"] = rank_among(learner.popularity.counts(len(allowed)), allowed, item)
-            position = np.flatnonzero(hardest == item)
-            if len(position):
+                ranks[name] = choice_ranks[choice]
+            places = hardest.tolist()
+            if target in places:
                 hard = features[:, hardest].T.astype(np.float64)
-                learner.merges.learn(outcome.user_positives, hard, int(position[0]))
-            merge.judge(metrics_of(choice_ranks)[:, METRICS.index("ndcg10")])
+                learner.merges.learn(outcome.user_positives, hard, places.index(target))
+            merge.judge(metrics_of(all_ranks[: len(CHOICES)])[:, NDCG10])
         diversity = mean_distance(learner.item_table.weights, learner.head, learner.biases(), shown)
         return outcome._replace(ranks=ranks, best=shown.tolist(), diversity=diversity)
 
     def _count(self, outcome: Outcome) -> None:
-        ranks = np.array([outcome.ranks[name] for name in METHODS], dtype=np.int32)
+        ranks = np.array([outcome.ranks[name] for name in METHODS], np.int64)
         figures = metrics_of(ranks)
         self._totals += figures
         slot = self.scored % len(self._window_ranks)
@@ -233,12 +244,6 @@ def segments_of(user_positives: int, item_positives: int) -> list[str]:
     # Beyond 8, segments double: 9-16, 17-32, ...
     band = str(nth) if nth <= 8 else f"{2 ** (math.ceil(math.log2(nth)) - 1) + 1}-{2 ** math.ceil(math.log2(nth))}"
     return [f"{user}_user/{item}_item", f"event_{band}"]
-
-
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the places of the best scores, best first; equal ones in order of place."""
-    places = np.empty(count, np.int64)
-    return places[: best_in(scores, places)]
 
 
 def _by_metric(figures: NDArray[np.float64]) -> dict[str, dict[str, float]]:

@@ -170,6 +170,8 @@ def checked_id(name: str, value: Any) -> str:
         value = str(value)
     if not isinstance(value, str):
         raise BadEvent(f"bad_{name}", f"{name} is missing or not text")
+    if value.isascii() and 0 < len(value) <= MAX_ID_BYTES and value.isprintable():
+        return value  # nearly all are such
     try:
         size_bytes = len(value.encode())
     except UnicodeEncodeError:

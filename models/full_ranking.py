@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models import ranking
 from models.learner import Learner
-from models.scoring_kernel import model_features, rank_among, transition_features
+from models.scoring_kernel import all_features, rank_among
 
 
 def candidates(learner: Learner, user: int | None) -> NDArray[np.bool_]:
@@ -34,23 +34,23 @@ def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32
     """Return ``ranking.FEATURES`` of every known item, (6, size) float32; ``None`` is someone never seen before."""
     settings, size = learner.settings, len(learner.items)
     features = np.zeros((len(ranking.FEATURES), size), dtype=np.float32)
-    features[ranking.CONTEXT] = learner.biases()
-    learner.popularity.columns_into(features[ranking.POPULARITY_FAST : ranking.POPULARITY_SLOW + 1])
-    if user is None:
+    if not size:
         return features
-    recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
-    model_features(
-        learner.user_table.weights[user],
+    if user is None:
+        embedding, recent = np.zeros(settings.dimension, np.float32), np.zeros(0, np.int32)
+    else:
+        embedding = learner.user_table.weights[user]
+        recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
+    all_features(
+        (learner.head, learner.context_table.weights, learner.item_table.weights, learner.biases()),
+        embedding,
         recent[: settings.context_length],
         settings.context_decay,
-        learner.head,
-        learner.context_table.weights,
-        learner.item_table.weights,
-        features[ranking.CONTEXT],
-        features[ranking.EMBEDDING],
+        learner.popularity.shares(),
+        learner.transitions.memory(),
+        recent[: ranking.TRANSITION_LENGTH],
+        ranking.TRANSITION_DECAY,
+        ranking.TRANSITION_SCALE,
+        tuple(features),
     )
-    of_all, of_last = features[ranking.TRANSITIONS], features[ranking.TRANSITIONS_LAST]
-    learner.transitions.add_weights(recent[: ranking.TRANSITION_LENGTH], of_all, of_last)
-    transition_features(of_all, ranking.TRANSITION_SCALE)
-    transition_features(of_last, ranking.TRANSITION_SCALE)
     return features

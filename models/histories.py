@@ -43,13 +43,13 @@ class Histories:
 
         NOT safe to repeat: it adds again.
         """
-        recent = Recent(np.zeros((len(users), length), np.int32), np.zeros(len(users), np.int64))
+        recent = Recent(np.empty((len(users), length), np.int32), np.empty(len(users), np.int64))
         _advance(self._rings.rows, self._totals.rows, users, items, liked, recent.items, recent.counts)
         return recent
 
     def newest(self, user: int, limit: int) -> NDArray[np.int32]:
         """Return a user's newest positives, NEWEST FIRST, at most ``limit``."""
-        out = np.zeros(min(limit, RECENT_KEPT), np.int32)
+        out = np.empty(min(limit, RECENT_KEPT), np.int32)
         return out[: _newest_first(self._rings.rows, self._totals.rows, user, out)]
 
     def total(self, user: int) -> int:

@@ -66,6 +66,7 @@ class Learner:
         self._pool = PoolArrays.empty(settings.recent_pool)
         self._touched = TouchedRows(user_capacity, item_capacity)
         self._consumption = Consumption()
+        self._steps = Steps.of(settings)
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
@@ -123,9 +124,12 @@ class Learner:
         """Whether the user consumed the item as a positive, as far as is remembered: a pair is learned once."""
         return self._consumption.has_learned(user, item)
 
-    def mark_seen(self, user: int, item: int, *, learned: bool = False) -> None:
-        """Remember that the user consumed the item, as a positive or otherwise. Safe to repeat."""
-        self._consumption.mark_seen(user, item, learned)
+    def mark_seen(self, user: int, item: int, *, learned: bool = False) -> bool:
+        """Remember that the user consumed the item, as a positive or otherwise. Safe to repeat.
+
+        Returns whether it is new: a pair that was learned once is nothing new, whatever comes.
+        """
+        return self._consumption.mark_seen(user, item, learned)
 
     def hide(self, user: int, item: int) -> None:
         """Remember that the user rejected the item. Safe to repeat."""
@@ -145,8 +149,8 @@ class Learner:
         self._histories.forget(user)
         self._consumption.forget(user)
 
-    def seen(self, user: int) -> list[int]:
-        """Return the item rows a user has consumed, oldest first."""
+    def seen(self, user: int) -> NDArray[np.int32]:
+        """Return the item rows a user has consumed, (n,), oldest first."""
         return self._consumption.seen(user)
 
     def hidden(self, user: int) -> list[int]:
@@ -185,7 +189,7 @@ class Learner:
             np.asarray(known_items, np.int64),
         )
         liked = positives.strengths > 0
-        recent = self._learn(positives, Steps.of(self.settings))
+        recent = self._learn(positives, liked, self._steps)
         if not liked.all():
             positives, recent = positives.only(liked), recent.only(liked)
         self.popularity.count(positives.items, positives.known_items)
@@ -205,13 +209,12 @@ class Learner:
         """
         seeds = positives.seeds ^ np.uint64(event_seed(f"pass {pass_number}"))
         known_items = np.full_like(positives.known_items, len(self.items))
-        steps = Steps.of(self.settings)
-        steps = steps._replace(rate=rate * steps.rate, bias_rate=rate * steps.bias_rate)
-        self._learn(positives._replace(seeds=seeds, known_items=known_items), steps)
+        steps = self._steps._replace(rate=rate * self._steps.rate, bias_rate=rate * self._steps.bias_rate)
+        positives = positives._replace(seeds=seeds, known_items=known_items)
+        self._learn(positives, positives.strengths > 0, steps)
 
-    def _learn(self, positives: Positives, steps: Steps) -> Recent:
+    def _learn(self, positives: Positives, liked: NDArray[np.bool_], steps: Steps) -> Recent:
         """Move embeddings; return what each user had before each event."""
-        liked = positives.strengths > 0
         recent = self._histories.advance(positives.users, positives.items, liked, max(steps.context_length, FOLLOWED))
         learn_positives(
             positives,

@@ -85,14 +85,24 @@ class Merge:
         self._leads = np.array(state["leads"])
 
 
+def _rivals() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what each of ``CHOICES`` multiplies the learned weights by, and what it adds: (7, 6) each."""
+    kept, added = np.zeros((2, len(CHOICES), len(FEATURES)))
+    kept[:4] = 1.0
+    kept[1, EMBEDDING] = 0.0
+    kept[2, [TRANSITIONS, TRANSITIONS_LAST]] = 0.0
+    kept[3, [EMBEDDING, TRANSITIONS, TRANSITIONS_LAST]] = 0.0
+    added[4, POPULARITY_FAST] = 1.0
+    added[5, TRANSITIONS] = 1.0
+    added[6] = INITIAL_WEIGHTS
+    return kept, added
+
+
+_KEPT, _ADDED = _rivals()
+
+
 def _choices_of(learned: NDArray[np.float64]) -> NDArray[np.float64]:
-    choices = np.tile(learned, (len(CHOICES), 1))
-    choices[1, EMBEDDING] = 0.0
-    choices[2, [TRANSITIONS, TRANSITIONS_LAST]] = 0.0
-    choices[3, [EMBEDDING, TRANSITIONS, TRANSITIONS_LAST]] = 0.0
-    choices[4] = np.eye(len(FEATURES))[POPULARITY_FAST]
-    choices[5] = np.eye(len(FEATURES))[TRANSITIONS]
-    choices[6] = INITIAL_WEIGHTS
+    choices: NDArray[np.float64] = _KEPT * learned + _ADDED
     return choices
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.growable_array import GrowableArray
+from models.scoring_kernel import log_shares
 
 LANDMARK_MOVES_AT = 1e100
 
@@ -40,16 +41,20 @@ class Popularity:
         self._units = np.ones(2)
         self._masses = np.zeros(2)
         self._decays = np.array([fast_decay, slow_decay])
+        self._arrays = self._rows()
 
     def grow(self, capacity: int) -> None:
         """Raise the capacity. Safe to repeat."""
         self._counts.grow(capacity)
         self._decayed.grow(capacity)
+        self._arrays = self._rows()
+
+    def _rows(self) -> PopularityArrays:
+        return PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
 
     def count(self, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> None:
         """Count learned positives, in order; ``known_items``: how many items there were at each. NOT safe to repeat."""
-        arrays = PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
-        _count(arrays, items, known_items)
+        _count(self._arrays, items, known_items)
 
     def counts(self, size: int) -> NDArray[np.int64]:
         """Return learned positives of all time of the first ``size`` items (a view)."""
@@ -62,14 +67,12 @@ class Popularity:
         nobody touches ends at log(1 / size), not at minus infinity.
         """
         columns = np.empty((2, size), np.float32)
-        self.columns_into(columns)
+        log_shares(*self.shares(), *columns)
         return columns.T.copy()
 
-    def columns_into(self, out: NDArray[np.float32]) -> None:
-        """Write what ``columns`` returns into (2, size)."""
-        if out.size:
-            _shares_into(self._decayed.rows, 1.0 / (self._units * np.maximum(self._masses, 1.0)), out)
-            np.log(out, out=out)
+    def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return decayed counts (capacity, 2), a view, and what makes shares of them, (2,)."""
+        return self._decayed.rows, 1.0 / (self._units * np.maximum(self._masses, 1.0))
 
     def state(self, size: int) -> dict[str, NDArray[np.generic]]:
         """Return copies of all that is needed to go on."""
@@ -103,12 +106,3 @@ def _count(popularity: PopularityArrays, items: NDArray[np.int32], known_items: 
                 for row in range(known_items[event]):
                     popularity.decayed[row, column] /= popularity.units[column]
                 popularity.units[column] = 1.0
-
-
-@compiled
-def _shares_into(decayed: NDArray[np.float64], scales: NDArray[np.float64], out: NDArray[np.float32]) -> None:
-    size = out.shape[1]
-    floor = np.float32(1.0 / size)
-    for item in range(size):
-        out[0, item] = np.float32(decayed[item, 0] * scales[0]) + floor
-        out[1, item] = np.float32(decayed[item, 1] * scales[1]) + floor

@@ -28,6 +28,14 @@ class Positive(NamedTuple):
     event_id: str
 
 
+class Taken(NamedTuple):
+    """A positive that waits to be learned: its rows, and what scoring it gave where it was scored."""
+
+    user: int
+    item: int
+    outcome: Outcome | None
+
+
 class Prequential:
     """Takes positives in order; those that wait are learned in one call, as soon as one has to be scored.
 
@@ -50,29 +58,31 @@ class Prequential:
         user, item = self.learner.users.row(user_id), self.learner.items.row(item_id)
         return user is not None and item is not None and self.learner.has_learned(user, item)
 
-    def take(self, positive: Positive, *, scored: bool) -> Outcome | None:
-        """Score the positive if asked to, then give it rows and let it wait. It must be no repeat."""
+    def take(self, positive: Positive, *, scored: bool) -> Taken | None:
+        """Score the positive if asked to, then give it rows and let it wait; return ``None`` for a repeat."""
         outcome = None
         if scored:
+            if self.is_repeat(positive.user_id, positive.item_id):
+                return None
             self.learn_waiting()
             outcome = self.evaluator.score(positive.user_id, positive.item_id)
-        user, item = self._wait(positive)
-        self.learner.mark_seen(user, item, learned=True)
-        return outcome
+        user, item = self.learner.add_user(positive.user_id), self.learner.add_item(positive.item_id)
+        if not self.learner.mark_seen(user, item, learned=True):
+            return None
+        self._wait(user, item, positive)
+        return Taken(user, item, outcome)
 
     def reject(self, rejection: Positive) -> None:
         """Hide the item from the user, and let the rejection wait to be learned too, the first time."""
         user, item = self.learner.users.row(rejection.user_id), self.learner.items.row(rejection.item_id)
         if user is None or item is None or not self.learner.has_hidden(user, item):
-            user, item = self._wait(rejection._replace(strength=-rejection.strength))
+            user, item = self.learner.add_user(rejection.user_id), self.learner.add_item(rejection.item_id)
+            self._wait(user, item, rejection._replace(strength=-rejection.strength))
         self.learner.mark_seen(user, item)
         self.learner.hide(user, item)
 
-    def _wait(self, event: Positive) -> tuple[int, int]:
-        user = self.learner.add_user(event.user_id)
-        item = self.learner.add_item(event.item_id)
+    def _wait(self, user: int, item: int, event: Positive) -> None:
         self._waiting.append((user, item, event.strength, event_seed(event.event_id), len(self.learner.items)))
-        return user, item
 
     def learn_waiting(self) -> Positives:
         """Learn what waits, in order, and return it."""
@@ -118,14 +128,11 @@ def _first_pass(
     learned: list[Positives] = []
     total = 0
     for positive in history:
-        if stream.is_repeat(positive.user_id, positive.item_id):
-            continue
         scored = is_scored(positive.event_id, score_every)
         if scored or stream.waiting >= BATCH:
             learned.append(stream.learn_waiting())
             progress(1, total)
-        stream.take(positive, scored=scored)
-        total += 1
+        total += stream.take(positive, scored=scored) is not None
     learned.append(stream.learn_waiting())
     progress(1, total)
     return Positives._make(np.concatenate(columns) for columns in zip(*learned, strict=True))

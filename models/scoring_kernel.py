@@ -13,8 +13,12 @@ from models.compiled import compiled
 
 # The rank of a positive that is not in the list at all.
 MISS = 2**31 - 1
+# Stands for the row of an item when none is to be ranked.
+NOTHING = -1
 # Recall at each of these, then NDCG at 10, then the reciprocal rank.
 RECALLS_AT = (1, 5, 10, 20)
+# So many scores are compared with the worst of the best at once.
+BLOCK = 32
 
 
 # An edge's weight is its count over n_j ** .7 times n_i ** .3: mostly "how often j led to i", and a little less for
@@ -109,11 +113,79 @@ def transition_weights(
 
 
 @compiled
+def logarithms(values: NDArray[np.float32]) -> None:
+    """Replace positive values (n,) by their logarithms, to 1e-7 of them: the polynomial of Cephes' ``logf``.
+
+    Its own, because a loop that calls the library's takes them one by one, and NumPy's takes twice as long.
+    """
+    bits = values.view(np.int32)
+    for place in range(len(values)):
+        # value = (1 + x) 2 ** exponent, 1 + x between the roots of 1/2 and of 2
+        exponent = (bits[place] - np.int32(0x3F3504F3)) >> np.int32(23)
+        bits[place] -= exponent << np.int32(23)
+        x = values[place] - np.float32(1.0)
+        p = np.float32(7.0376836e-2)
+        p = p * x - np.float32(1.1514610e-1)
+        p = p * x + np.float32(1.1676999e-1)
+        p = p * x - np.float32(1.2420141e-1)
+        p = p * x + np.float32(1.4249323e-1)
+        p = p * x - np.float32(1.6668058e-1)
+        p = p * x + np.float32(2.0000715e-1)
+        p = p * x - np.float32(2.4999994e-1)
+        p = p * x + np.float32(3.3333331e-1)
+        values[place] = np.float32(exponent) * np.float32(0.69314718) + (x + x * x * (x * p - np.float32(0.5)))
+
+
+@compiled
 def transition_features(features: NDArray[np.float32], scale: float) -> None:
-    """Turn transitions (n,) into log(1 + t / scale) in place; few are above zero, and only they need a logarithm."""
+    """Turn transitions (n,) into log(1 + t / scale) in place."""
     for item in range(len(features)):
-        if features[item] > 0.0:
-            features[item] = np.log1p(features[item] / np.float32(scale))
+        features[item] = np.float32(1.0) + features[item] / np.float32(scale)
+    logarithms(features)
+
+
+@compiled
+def log_shares(
+    decayed: NDArray[np.float64], scales: NDArray[np.float64], fast: NDArray[np.float32], slow: NDArray[np.float32]
+) -> None:
+    """Write the logarithm of each decayed count (capacity, 2) times its scale plus one equal share, (n,) each."""
+    size = len(fast)
+    floor = np.float32(1.0 / max(size, 1))
+    for item in range(size):
+        fast[item] = np.float32(decayed[item, 0] * scales[0]) + floor
+        slow[item] = np.float32(decayed[item, 1] * scales[1]) + floor
+    logarithms(fast)
+    logarithms(slow)
+
+
+@compiled
+def all_features(
+    tables: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+    embedding: NDArray[np.float32],
+    recent: NDArray[np.int32],
+    context_decay: float,
+    popularity: tuple[NDArray[np.float64], NDArray[np.float64]],
+    memory: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]],
+    leading: NDArray[np.int32],
+    transition_decay: float,
+    transition_scale: float,
+    out: tuple[NDArray[np.float32], ...],
+) -> None:
+    """Write every feature of all n items, (n,) each, in the order of ``ranking.FEATURES``: one call does all of it.
+
+    ``tables``: head, contexts, item embeddings, biases. ``recent`` form the context, transitions come from ``leading``,
+    both newest first. ``popularity``: decayed counts, scales. ``memory``: as in ``transition_weights``. The transitions
+    in ``out`` must be zero.
+    """
+    head, contexts, items, biases = tables
+    by_context, fast, slow, t_all, by_embedding, t_last = out
+    by_context[:] = biases[: len(by_context)]
+    by_embedding[:] = 0.0
+    model_features(embedding, recent, context_decay, head, contexts, items, by_context, by_embedding)
+    log_shares(popularity[0], popularity[1], fast, slow)
+    transition_weights(leading, transition_decay, memory, t_all, t_last)
+    transition_features(t_all, transition_scale)
+    transition_features(t_last, transition_scale)
 
 
 @compiled
@@ -169,18 +241,26 @@ def best_in(scores: NDArray[np.float32], out: NDArray[np.int64]) -> int:
 
     Returns how many there are, at most the length of ``out``.
     """
-    found = 0
-    for place in range(len(scores)):
-        score = scores[place]
-        if score == -np.inf or (found == len(out) and score <= scores[out[found - 1]]):
+    found, least = 0, np.float32(-np.inf)
+    for start in range(0, len(scores), BLOCK):
+        block = range(start, min(start + BLOCK, len(scores)))
+        better = 0
+        for place in block:  # counted without a way out: a dozen are looked at in one instruction
+            better += scores[place] > least
+        if better == 0:
             continue
-        if found < len(out):
-            found += 1
-        slot = found - 1
-        while slot > 0 and scores[out[slot - 1]] < score:
-            out[slot] = out[slot - 1]
-            slot -= 1
-        out[slot] = place
+        for place in block:
+            score = scores[place]
+            if not score > least:
+                continue
+            found = min(found + 1, len(out))
+            slot = found - 1
+            while slot > 0 and scores[out[slot - 1]] < score:
+                out[slot] = out[slot - 1]
+                slot -= 1
+            out[slot] = place
+            if found == len(out):
+                least = scores[out[found - 1]]
     return found
 
 
@@ -206,6 +286,40 @@ def mean_distance(
     for f in range(d + 1):
         total += directions[f] * directions[f]
     return float(1.0 - (total - n) / (n * (n - 1)))
+
+
+@compiled
+def rank_all(
+    weights: NDArray[np.float32],
+    served: int,
+    features: NDArray[np.float32],
+    by_embedding: NDArray[np.float32],
+    biases: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    allowed: NDArray[np.bool_],
+    item: int,
+    ranks: NDArray[np.int64],
+    hardest: NDArray[np.int64],
+    shown: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Rank an item, or ``NOTHING``, under every choice of weights, by embedding and bias, and by counts: one call.
+
+    Writes the (choices + 2,) ``ranks``, and the places of the best under the first choice and under the ``served`` one.
+    Returns how many of either there are; (-1, -1) where a score is not finite.
+    """
+    scores = np.empty((len(weights), len(allowed)), np.float32)
+    if not score_all(weights, features, allowed, scores):
+        return -1, -1
+    if item != NOTHING:
+        ranks_in(scores, item, ranks[: len(weights)])
+        ranks[len(weights)] = rank_among(by_embedding + biases, allowed, item)
+        ranks[len(weights) + 1] = rank_among(counts, allowed, item)
+    found = best_in(scores[0], hardest)
+    if served == 0:
+        listed = min(found, len(shown))
+        shown[:listed] = hardest[:listed]
+        return found, listed
+    return found, best_in(scores[served], shown)
 
 
 @compiled

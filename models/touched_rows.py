@@ -32,19 +32,25 @@ class TouchedRows:
         self._users = GrowableArray(user_capacity, (), np.int32)
         self._items = GrowableArray(item_capacity, (), np.int32)
         self._sizes = np.zeros(2, np.int64)
+        self._arrays = self._rows()
 
     def grow_users(self, capacity: int) -> None:
         """Raise the capacity for users."""
         self._user_marks.grow(capacity)
         self._users.grow(capacity)
+        self._arrays = self._rows()
 
     def grow_items(self, capacity: int) -> None:
         """Raise the capacity for items."""
         self._item_marks.grow(capacity)
         self._items.grow(capacity)
+        self._arrays = self._rows()
 
     def arrays(self) -> TouchedArrays:
         """Return what the kernel works on; take it again after growing."""
+        return self._arrays
+
+    def _rows(self) -> TouchedArrays:
         return TouchedArrays(
             self._user_marks.rows, self._item_marks.rows, self._users.rows, self._items.rows, self._sizes
         )

@@ -16,8 +16,7 @@ from models.compiled import compiled
 from models.growable_array import GrowableArray
 from models.histories import Recent
 from models.prefetch import CACHE_LINE_BYTES, prefetch
-from models.ranking import TRANSITION_DECAY, TRANSITION_LENGTH
-from models.scoring_kernel import edge_weights, transition_weights
+from models.scoring_kernel import edge_weights
 
 # An item follows each of the ten newest positives, an older one by less. Counts of an item's edges decay with each
 # visit of the item; the edge back from it gains half of the edge to it.
@@ -61,10 +60,11 @@ class Transitions:
         memory = TransitionArrays(self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows)
         _remember(memory, items, recent.items, recent.counts)
 
-    def add_weights(self, recent: NDArray[np.int32], t_all: NDArray[np.float32], t_last: NDArray[np.float32]) -> None:
-        """Add the weights of all edges from recent items, newest first, to (size,) each: of all, and of the newest."""
-        memory = (self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows, self._powers.rows)
-        transition_weights(recent[:TRANSITION_LENGTH], TRANSITION_DECAY, memory, t_all, t_last)
+    def memory(
+        self,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+        """Return what ranking reads: neighbours, counts, degrees, visits, and powers of visits, which it renews."""
+        return self._neighbours.rows, self._weights.rows, self._degrees.rows, self._visits.rows, self._powers.rows
 
     def neighbours(self, item: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the neighbours of an item and the weights of the edges, strongest first."""

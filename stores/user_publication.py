@@ -131,13 +131,13 @@ class UserPublication:
         return True
 
     def _document(self, row: int, version: int) -> UserDocument:
-        learner, item_id = self._learner, self._learner.items.id
+        learner, item_id = self._learner, self._learner.items.ids.__getitem__
         return UserDocument(
             user_id=learner.users.id(row),
             embedding=learner.user_embedding(row),
-            recent=[item_id(item) for item in reversed(learner.recent(row).tolist())],
-            seen=[item_id(item) for item in learner.seen(row)],
-            hidden=[item_id(item) for item in learner.hidden(row)],
+            recent=list(map(item_id, learner.recent(row)[::-1].tolist())),
+            seen=list(map(item_id, learner.seen(row).tolist())),
+            hidden=list(map(item_id, learner.hidden(row))),
             as_of=self._as_of(row),
             version=version,
         )

@@ -15,7 +15,7 @@ IDS = [f"i{n}" for n in range(1_000)]
 def _counted(*events: tuple[int, float]) -> Windows:
     windows = Windows()
     for item, time_s in events:
-        windows.count(item, 1.0, time_s)
+        windows.count([item], [1.0], [time_s])
     return windows
 
 
@@ -49,10 +49,22 @@ def test_a_late_event_counts_by_its_own_time_and_does_not_move_now():
 def test_counts_survive_years_of_time_and_a_first_event_from_the_year_1970():
     windows = _counted((0, 0.0), (1, 1.0))
     for year in range(60):
-        windows.count(2, 1.0, year * 365 * DAY_S)
+        windows.count([2], [1.0], [year * 365 * DAY_S])
     lists = windows.lists(IDS)
     assert [item for item, _ in lists["popular:week"]] == ["i2"]
     assert lists["popular:week"][0][1] == pytest.approx(1.0)
+
+
+def test_counting_many_at_once_is_counting_one_after_another_bit_by_bit():
+    chance = np.random.default_rng(2)
+    items, times_s = chance.integers(9, size=60).tolist(), (np.arange(60) * 30 * DAY_S).tolist()  # the landmark moves
+    at_once = Windows()
+    at_once.count([], [], [])
+    at_once.count(items, [1.0] * 60, times_s)
+    assert (
+        at_once.state()[0]["counts"].tobytes()
+        == _counted(*zip(items, times_s, strict=True)).state()[0]["counts"].tobytes()
+    )
 
 
 def test_lists_of_categories_follow_what_topic_items_says():
@@ -89,7 +101,7 @@ def test_going_on_from_a_state_is_the_same_bit_by_bit():
     second = Windows()
     second.restore(*first.state())
     for item, time_s in events[200:]:
-        second.count(item, 1.0, time_s)
+        second.count([item], [1.0], [time_s])
     assert second.lists(IDS) == whole.lists(IDS)
     assert second.state()[0]["counts"].tobytes() == whole.state()[0]["counts"].tobytes()
     assert second.state()[1] == whole.state()[1]

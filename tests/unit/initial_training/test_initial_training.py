@@ -65,7 +65,7 @@ def test_it_leaves_a_snapshot_a_curve_and_full_stores(places, world, capsys):
         document = (await users.get_many([user_id]))[user_id].document
         assert document is not None
         np.testing.assert_array_equal(document.embedding, learner.user_embedding(0))
-        assert document.seen == [learner.items.id(item) for item in learner.seen(0)]
+        assert document.seen == [learner.items.id(item) for item in learner.seen(0).tolist()]
         assert (await items.get_many(["i3"]))["i3"].title == "Title of i3"
         popular = await items.popular("popular", 10)
         assert len(popular) == 10 and popular == sorted(popular, key=lambda entry: -entry[1])

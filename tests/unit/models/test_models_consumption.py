@@ -8,7 +8,7 @@ from models.consumption import Consumption
 
 def pairs_of(consumption: Consumption) -> list[list[tuple[int, bool]]]:
     return [
-        [(item, consumption.has_learned(user, item)) for item in consumption.seen(user)]
+        [(item, consumption.has_learned(user, item)) for item in consumption.seen(user).tolist()]
         for user in range(len(consumption))
     ]
 
@@ -50,7 +50,7 @@ def test_a_state_stays_as_it_was_when_users_come_and_consume_more():
         consumption.mark_seen(user, 4, False)
     consumption.state()
     assert all((arrays[name] == before[name]).all() for name in before)
-    assert consumption.seen(0) == [3, 4]
+    assert consumption.seen(0).tolist() == [3, 4]
 
 
 def test_beyond_what_is_kept_the_oldest_go_and_known_ones_keep_their_place(monkeypatch):
@@ -66,6 +66,6 @@ def test_beyond_what_is_kept_the_oldest_go_and_known_ones_keep_their_place(monke
         seen[item] = learned or seen.get(item, False)
         if len(seen) > 20:
             del seen[next(iter(seen))]
-        assert consumption.seen(0) == list(seen)
+        assert consumption.seen(0).tolist() == list(seen)
         if step % 100 == 0:
             consumption.state()

@@ -23,7 +23,7 @@ def served_rank(learner, user, item):
     index = np.hstack([learner.item_vectors(slice(0, size)), learner.popularity_columns()])
     edges = {row: list(zip(*(a.tolist() for a in learner.neighbours(row)), strict=True)) for row in recent}
     found = ranking.transitions(recent, edges)
-    allowed = sorted(set(range(size)) - set(learner.seen(user)) - set(learner.hidden(user)))
+    allowed = sorted(set(range(size)) - set(learner.seen(user).tolist()) - set(learner.hidden(user)))
     inner = index[allowed] @ query
     t = np.array([found.get(row, (0.0, 0.0)) for row in allowed])
     scores = ranking.merged_scores(inner, t[:, 0], t[:, 1], weights)

@@ -16,10 +16,10 @@ def test_every_scored_positive_meets_a_learner_that_knows_all_before_it():
     one, other = Learner(SETTINGS), Learner(SETTINGS)
     waiting, at_once = (Prequential(learner, PrequentialEvaluator(learner)) for learner in (one, other))
     for number, positive in enumerate(positives(21)):
-        outcome = waiting.take(positive, scored=number % 7 == 0)
+        taken = waiting.take(positive, scored=number % 7 == 0)
         expected = at_once.take(positive, scored=number % 7 == 0)
         at_once.learn_waiting()
-        assert outcome == expected and (outcome is None) == (number % 7 != 0)
+        assert taken == expected and (taken.outcome is None) == (number % 7 != 0)
     waiting.learn_waiting()
     assert bits(one) == bits(other) and waiting.waiting == 0
 
@@ -30,6 +30,9 @@ def test_a_repeat_is_known_as_one_before_it_is_learned():
     assert not prequential.is_repeat("u", "i")
     prequential.take(Positive("u", "i", 1.0, "e"), scored=False)
     assert prequential.is_repeat("u", "i") and not prequential.is_repeat("u", "j")
+    for scored in (False, True):
+        assert prequential.take(Positive("u", "i", 1.0, "again"), scored=scored) is None
+    assert prequential.waiting == 1 and prequential.evaluator.scored == 0
 
 
 @pytest.fixture(autouse=True)

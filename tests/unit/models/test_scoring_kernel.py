@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from models.scoring_kernel import best_in, edge_weights, mean_distance, rank_among, ranks_in, score_all
+from models.scoring_kernel import (
+    NOTHING,
+    best_in,
+    edge_weights,
+    logarithms,
+    mean_distance,
+    rank_all,
+    rank_among,
+    ranks_in,
+    score_all,
+)
 
 
 def test_scores_are_the_weighted_features_and_what_is_not_allowed_is_below_all():
@@ -59,3 +69,37 @@ def test_powers_of_visits_follow_the_visits():
         edge_weights(0, targets, counts, visits, powers, out)
         np.testing.assert_allclose(out, counts[:2] / (visits[0] ** 0.7 * visits[targets] ** 0.3), rtol=1e-6)
         visits[[0, 2]] += 1.5
+
+
+def test_logarithms_are_those_of_the_library():
+    chance = np.random.default_rng(4)
+    values = np.exp(chance.uniform(-80, 80, 9_999)).astype(np.float32)
+    values[:1000] = chance.uniform(0.5, 2.0, 1000)
+    found = np.append(values, np.float32(1.0))
+    logarithms(found)
+    assert found[-1] == 0.0
+    np.testing.assert_allclose(found[:-1], np.log(values.astype(np.float64)), rtol=3e-7, atol=1e-7)
+
+
+def test_one_call_ranks_as_its_parts_do():
+    chance = np.random.default_rng(5)
+    weights, features = chance.random((7, 6)).astype(np.float32), chance.normal(size=(6, 99)).astype(np.float32)
+    biases, counts, allowed = chance.random(99).astype(np.float32), chance.integers(9, size=99), chance.random(99) < 0.8
+    item, scores = int(np.flatnonzero(allowed)[3]), np.empty((7, 99), np.float32)
+    score_all(weights, features, allowed, scores)
+    expected, best, listed = np.empty(7, np.int64), np.empty(50, np.int64), np.empty(10, np.int64)
+    ranks_in(scores, item, expected)
+    for served in (0, 4):
+        ranks, hardest, shown = np.zeros(9, np.int64), np.empty(50, np.int64), np.empty(10, np.int64)
+        args = (weights, served, features, features[4], biases, counts, allowed)
+        assert rank_all(*args, item, ranks, hardest, shown) == (
+            best_in(scores[0], best),
+            best_in(scores[served], listed),
+        )
+        others = [rank_among(features[4] + biases, allowed, item), rank_among(counts, allowed, item)]
+        assert ranks.tolist() == expected.tolist() + others
+        assert hardest.tolist() == best.tolist() and shown.tolist() == listed.tolist()
+        ranks[:] = 0
+        assert rank_all(*args, NOTHING, ranks, hardest, shown) == (50, 10) and not ranks.any()
+    features[2, 7] = np.nan
+    assert rank_all(*args, item, ranks, hardest, shown) == (-1, -1)
