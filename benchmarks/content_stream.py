@@ -36,7 +36,7 @@ from models.item_content import EVIDENCE, MOST_BLENDED, learn_predictions
 from models.learner import Learner
 from models.model_settings import ModelSettings
 from models.prequential import Positive, Prequential
-from models.ranking import CONTEXT, EMBEDDING, POPULARITY_FAST, POPULARITY_SLOW
+from models.ranking import CONTEXT, CONTEXT_LONG, EMBEDDING, POPULARITY_FAST, POPULARITY_SLOW
 from models.teachers import Teachers, content_columns, is_refresh
 from stores.history import load_history
 
@@ -90,24 +90,23 @@ def ranks(learner: Learner, predicted: Predicted, positive: Positive, evidences:
     counts = learner.popularity.counts(size)
     prediction, known = predicted.of_rows(learner)
     young = np.flatnonzero(known & (counts < MOST_BLENDED))
-    recent = learner.recent(user, learner.settings.context_length)
-    decays = np.array(ranking.context_weights(len(recent), learner.settings.context_decay), np.float32)
+    settings = learner.settings
+    recent = learner.recent(user, ranking.folded(settings.context_length))
+    folded = ranking.recent_weights(len(recent), weights.tolist(), settings.context_length, settings.context_decay)
     learned = content_columns(learner, np.arange(size))
     ids, others = predicted.without_row(learner)
     floor = np.log(1 / size) * (weights[POPULARITY_FAST] + weights[POPULARITY_SLOW])
     for evidence in evidences:
         columns = learned.copy()
         columns[young] = blend(learned[young], prediction[young], counts[young], evidence)
-        context = decays @ columns[recent, d + 1 :]
+        context = np.array(folded, np.float32) @ columns[recent, d + 1 :]
         embedding = learner.user_embedding(user)
 
         def scores(vectors: NDArray[np.float32], context: Any = context, embedding: Any = embedding) -> Any:
-            return weights[CONTEXT] * (vectors[:, :d] @ context + vectors[:, d]) + weights[EMBEDDING] * (
-                vectors[:, :d] @ embedding
-            )
+            return vectors[:, :d] @ (context + weights[EMBEDDING] * embedding) + weights[CONTEXT] * vectors[:, d]
 
         rest = features.copy()
-        rest[[CONTEXT, EMBEDDING]] = 0.0
+        rest[[CONTEXT, CONTEXT_LONG, EMBEDDING]] = 0.0
         own, of_others = scores(columns) + weights @ rest, scores(others) + floor
         found[f"blended {evidence:g}"] = rank_of(item, own, allowed) if ranked and item is not None else MISS
         mine = own[item] if ranked and item is not None else None

@@ -93,13 +93,13 @@ def request(
     """Return the best ten for a user, as serving finds them when its first question to the index is its last."""
     weights, settings = learner.merges.of(learner.positives_of(user)).weights.tolist(), learner.settings
     recent = [learner.items.id(row) for row in learner.recent(user).tolist()]
-    context = recent[: settings.context_length]
+    context = recent[: ranking.folded(settings.context_length)]
     lifted = graph.around(recent, edges).lifts(weights, recent).strongest(STRONGEST)
     query = Query(
         vector=ranking.query_vector(learner.user_embedding(user), weights, settings.dimension),
         k=K + len(recent) + DEPTH,
         recent=context,
-        recent_weights=ranking.recent_weights(len(context), weights, settings.context_decay),
+        recent_weights=ranking.recent_weights(len(context), weights, settings.context_length, settings.context_decay),
         exclude=[],
         lifted=lifted.item_ids,
         lifts=lifted.lifts,

@@ -92,12 +92,12 @@ def _query(learner: Learner, user: int, k: int) -> Query:
     t = np.array(list(found.values()), dtype=np.float64).reshape(-1, 2)
     lifts = ranking.merged_scores(np.zeros(len(found)), t[:, 0], t[:, 1], weights)
     largest = ranking.top(list(found), lifts, STRONGEST)
-    folded = recent[: settings.context_length]
+    folded = recent[: ranking.folded(settings.context_length)]
     return Query(
         vector=ranking.query_vector(learner.user_embedding(user), weights, settings.dimension),
         k=k,
         recent=[item_id(item) for item in folded],
-        recent_weights=ranking.recent_weights(len(folded), weights, settings.context_decay),
+        recent_weights=ranking.recent_weights(len(folded), weights, settings.context_length, settings.context_decay),
         lifted=[item_id(item) for item, _ in largest],
         lifts=[lift for _, lift in largest],
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.learner import Learner
-from models.ranking import query_vector, recent_weights
+from models.ranking import folded, query_vector, recent_weights
 from stores.ports import ItemIndexWriter, ItemRows, Query, Vectors
 
 HITS = 10
@@ -69,10 +69,10 @@ def _folded(query: Query, contexts: Vectors) -> Vectors:
 def _query(learner: Learner, user: int) -> Query:
     settings = learner.settings
     merge_weights = learner.merges.of(learner.positives_of(user)).weights.tolist()
-    recent = learner.recent(user, settings.context_length).tolist()
+    recent = learner.recent(user, folded(settings.context_length)).tolist()
     return Query(
         vector=query_vector(learner.user_embedding(user), merge_weights, settings.dimension),
         k=HITS,
         recent=[learner.items.id(row) for row in recent],
-        recent_weights=recent_weights(len(recent), merge_weights, settings.context_decay),
+        recent_weights=recent_weights(len(recent), merge_weights, settings.context_length, settings.context_decay),
     )

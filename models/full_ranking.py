@@ -31,7 +31,7 @@ def rank_of(item: int, scores: NDArray[Any], allowed: NDArray[np.bool_]) -> int:
 
 
 def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32]:
-    """Return ``ranking.FEATURES`` of every known item, (6, size) float32; ``None`` is someone never seen before."""
+    """Return ``ranking.FEATURES`` of every known item, (7, size) float32; ``None`` is someone never seen before."""
     settings, size = learner.settings, len(learner.items)
     features = np.zeros((len(ranking.FEATURES), size), dtype=np.float32)
     if not size:
@@ -40,11 +40,12 @@ def candidate_features(learner: Learner, user: int | None) -> NDArray[np.float32
         embedding, recent = np.zeros(settings.dimension, np.float32), np.zeros(0, np.int32)
     else:
         embedding = learner.user_table.weights[user]
-        recent = learner.recent(user, max(settings.context_length, ranking.TRANSITION_LENGTH))
+        recent = learner.recent(user)
     all_features(
         (learner.head, learner.context_table.weights, learner.item_table.weights, learner.biases()),
         embedding,
-        recent[: settings.context_length],
+        recent[: ranking.folded(settings.context_length)],
+        settings.context_length,
         settings.context_decay,
         learner.popularity.shares(),
         learner.transitions.memory(),

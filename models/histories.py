@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from models.compiled import compiled
 from models.growable_array import GrowableArray
+from models.ranking import FOLDED
 
-RECENT_KEPT = 50
+RECENT_KEPT = FOLDED
 
 
 class Recent(NamedTuple):

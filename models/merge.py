@@ -25,7 +25,7 @@ DAMPING = 0.05
 INITIAL_HESSIAN = 50.0
 MAX_WEIGHT = 5.0
 # Where learning starts: the model as it is trained, with a little of everything else.
-INITIAL_WEIGHTS = (1.0, 0.1, 0.1, 0.3, 1.0, 0.1)
+INITIAL_WEIGHTS = (1.0, 0.1, 0.1, 0.3, 1.0, 0.1, 0.1)
 
 CHOICES = ("learned", "without_p", "without_transitions", "context_without_p", "popularity", "transitions", "initial")
 LEARNED = 0
@@ -50,15 +50,15 @@ class Merge:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """The weights that serve, (6,)."""
+        """The weights that serve, (7,)."""
         return self._choices[self.choice]
 
     def choices(self) -> NDArray[np.float64]:
-        """Return the weights of each of ``CHOICES``, (7, 6). Do not change it."""
+        """Return the weights of each of ``CHOICES``, (7, 7). Do not change it."""
         return self._choices
 
     def learn(self, features: NDArray[np.float64], target: int) -> None:
-        """Take one step: ``features`` (n, 6) of the best candidates, ``target`` the position of the positive."""
+        """Take one step: ``features`` (n, 7) of the best candidates, ``target`` the position of the positive."""
         _newton_step(features, target, self._learned, self._hessian)
         self._choices = _choices_of(self._learned)
 
@@ -86,7 +86,7 @@ class Merge:
 
 
 def _rivals() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what each of ``CHOICES`` multiplies the learned weights by, and what it adds: (7, 6) each."""
+    """Return what each of ``CHOICES`` multiplies the learned weights by, and what it adds: (7, 7) each."""
     kept, added = np.zeros((2, len(CHOICES), len(FEATURES)))
     kept[:4] = 1.0
     kept[1, EMBEDDING] = 0.0
@@ -112,7 +112,7 @@ def _newton_step(
 ) -> None:
     """Move the weights (f,) and their Hessian (f, f), which is symmetric and positive definite, in place.
 
-    Compiled, and with a Cholesky factorisation of its own: for six weights NumPy needs forty times as long.
+    Compiled, and with a Cholesky factorisation of its own: for seven weights NumPy needs forty times as long.
     """
     n, f = features.shape
     shares = np.zeros(n)

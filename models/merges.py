@@ -28,7 +28,7 @@ class Merges:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """The weights that serve, by history, (3, 6)."""
+        """The weights that serve, by history, (3, 7)."""
         return np.stack([merge.weights for merge in self._merges])
 
     def of(self, positives: int) -> Merge:

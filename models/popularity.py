@@ -52,9 +52,14 @@ class Popularity:
     def _rows(self) -> PopularityArrays:
         return PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
 
-    def count(self, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> None:
-        """Count learned positives, in order; ``known_items``: how many items there were at each. NOT safe to repeat."""
-        _count(self._arrays, items, known_items)
+    def count(self, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count learned positives, in order, and return how many each item had before, (n,). NOT safe to repeat.
+
+        ``known_items``: how many items there were at each.
+        """
+        before = np.empty(len(items), np.int64)
+        _count(self._arrays, items, known_items, before)
+        return before
 
     def counts(self, size: int) -> NDArray[np.int64]:
         """Return learned positives of all time of the first ``size`` items (a view)."""
@@ -93,9 +98,15 @@ class Popularity:
 
 
 @compiled
-def _count(popularity: PopularityArrays, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> None:
+def _count(
+    popularity: PopularityArrays,
+    items: NDArray[np.int32],
+    known_items: NDArray[np.int64],
+    before: NDArray[np.int64],
+) -> None:
     for event in range(len(items)):
         item = items[event]
+        before[event] = popularity.counts[item]
         popularity.counts[item] += 1
         for column in range(2):
             decay = popularity.decays[column]

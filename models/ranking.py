@@ -1,14 +1,16 @@
 """The one ranking: what serving answers with and what the prequential evaluation measures.
 
-A candidate's score is linear in six features, their weights learned on line, for users with short and with long
+A candidate's score is linear in seven features, their weights learned on line, for users with short and with long
 histories apart (``models.merge``)::
 
-    score = w0 (context . q + bias) + w1 log popularity_fast + w2 log popularity_slow + w4 (p . q)    inner product
-          + w3 log(1 + t_all / .01) + w5 log(1 + t_last / .01)                                        re-rank
+    score = w0 (context . q + bias) + w6 (context_long . q) + w4 (p . q)
+          + w1 log popularity_fast + w2 log popularity_slow                    one inner product
+          + w3 log(1 + t_all / .01) + w5 log(1 + t_last / .01)                 re-rank
 
-The first line is one inner product, which the index searches; the second is zero for every item that is no neighbour
-of a recent item. Weights and transitions are never negative, so an item that is no neighbour and is beaten by k others
-on the first line is beaten by them on both. Hence the best k of
+The context is made of the newest positives, the older ones decayed; the long context is the mean of those beyond it.
+All but the last line is one inner product, which the index searches; the last is zero for every item that is no
+neighbour of a recent item. Weights and transitions are never negative, so an item that is no neighbour and is beaten by
+k others on the inner product is beaten by them on both. Hence the best k of
 
     (the best k by inner product)  united with  (all neighbours of the recent items)
 
@@ -26,13 +28,24 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-FEATURES = ("context", "popularity_fast", "popularity_slow", "transitions", "embedding", "transitions_last")
-CONTEXT, POPULARITY_FAST, POPULARITY_SLOW, TRANSITIONS, EMBEDDING, TRANSITIONS_LAST = range(6)
+FEATURES = (
+    "context",
+    "popularity_fast",
+    "popularity_slow",
+    "transitions",
+    "embedding",
+    "transitions_last",
+    "context_long",
+)
+CONTEXT, POPULARITY_FAST, POPULARITY_SLOW, TRANSITIONS, EMBEDDING, TRANSITIONS_LAST, CONTEXT_LONG = range(7)
 
 # Users with so many positives at most are ranked for by weights of their own: of a short history each positive says
 # more, and popularity too. The rest have the last weights.
 SHORT_HISTORIES = (1, 5)
 HISTORIES = ("to_1", "to_5", "longer")
+
+# So many recent items are folded into a query, those beyond the context as the long context.
+FOLDED = 50
 
 # Only so many recent items lead to neighbours; the k-th of them (newest first) counts TRANSITION_DECAY ** k.
 TRANSITION_LENGTH = 20
@@ -77,9 +90,18 @@ def context_weights(count: int, context_decay: float) -> list[float]:
     return [context_decay**k for k in range(count)]
 
 
-def recent_weights(count: int, merge_weights: Sequence[float], context_decay: float) -> list[float]:
-    """Return the weights at which ``count`` recent items, newest first, are folded into a query."""
-    return [float(merge_weights[CONTEXT]) * weight for weight in context_weights(count, context_decay)]
+def folded(context_length: int) -> int:
+    """Return how many recent items are folded into a query: none where the model has no context."""
+    return FOLDED if context_length else 0
+
+
+def recent_weights(
+    count: int, merge_weights: Sequence[float], context_length: int, context_decay: float
+) -> list[float]:
+    """Return the weights at which ``count`` recent items, newest first, at most ``FOLDED``, are folded into a query."""
+    beyond = max(0, count - context_length)
+    near = [float(merge_weights[CONTEXT]) * weight for weight in context_weights(count - beyond, context_decay)]
+    return near + beyond * [float(merge_weights[CONTEXT_LONG]) / max(1, beyond)]
 
 
 def transitions(recent: Sequence[Id], edges: Mapping[Id, Sequence[tuple[Id, float]]]) -> dict[Id, tuple[float, float]]:

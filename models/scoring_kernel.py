@@ -31,36 +31,46 @@ TARGET_EXPONENT = 0.3
 def model_features(
     embedding: NDArray[np.float32],
     recent: NDArray[np.int32],
+    context_length: int,
     context_decay: float,
     head: NDArray[np.float32],
     contexts: NDArray[np.float32],
     items: NDArray[np.float32],
     by_context: NDArray[np.float32],
     by_embedding: NDArray[np.float32],
+    by_long: NDArray[np.float32],
 ) -> None:
-    """Add head . (c_u * q_i) and head . (p_u * q_i) of the first n items to the outputs, (n,) each.
+    """Add head . (c * q_i) of the context and of the long one, and head . (p_u * q_i), of the first n items, (n,) each.
 
-    ``embedding``: p_u (d,). ``recent``: rows of the items that form the context c_u, newest first.
+    ``embedding``: p_u (d,). ``recent``: rows of the items that form the contexts, newest first.
     """
     d = len(embedding)
-    context = np.zeros(d, np.float32)
+    context, long = np.zeros(d, np.float32), np.zeros(d, np.float32)
+    near = min(len(recent), context_length)
     weight = np.float32(1.0)
-    for k in range(len(recent)):
+    for k in range(near):
         for f in range(d):
             context[f] += weight * contexts[recent[k], f]
         weight *= np.float32(context_decay)
+    for k in range(near, len(recent)):
+        for f in range(d):
+            long[f] += contexts[recent[k], f]
     own = np.empty(d, np.float32)
     for f in range(d):
         context[f] *= head[f]
+        long[f] *= head[f] / np.float32(max(1, len(recent) - near))
         own[f] = head[f] * embedding[f]
     for row in range(len(by_context)):
-        one = np.float32(0.0)
-        other = np.float32(0.0)
+        of_context = np.float32(0.0)
+        of_long = np.float32(0.0)
+        of_own = np.float32(0.0)
         for f in range(d):
-            one += context[f] * items[row, f]
-            other += own[f] * items[row, f]
-        by_context[row] += one
-        by_embedding[row] += other
+            of_context += context[f] * items[row, f]
+            of_long += long[f] * items[row, f]
+            of_own += own[f] * items[row, f]
+        by_context[row] += of_context
+        by_long[row] += of_long
+        by_embedding[row] += of_own
 
 
 @compiled
@@ -163,6 +173,7 @@ def all_features(
     tables: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
     embedding: NDArray[np.float32],
     recent: NDArray[np.int32],
+    context_length: int,
     context_decay: float,
     popularity: tuple[NDArray[np.float64], NDArray[np.float64]],
     memory: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]],
@@ -173,15 +184,18 @@ def all_features(
 ) -> None:
     """Write every feature of all n items, (n,) each, in the order of ``ranking.FEATURES``: one call does all of it.
 
-    ``tables``: head, contexts, item embeddings, biases. ``recent`` form the context, transitions come from ``leading``,
-    both newest first. ``popularity``: decayed counts, scales. ``memory``: as in ``transition_weights``. The transitions
-    in ``out`` must be zero.
+    ``tables``: head, contexts, item embeddings, biases. ``recent`` form the contexts, transitions come from
+    ``leading``, both newest first. ``popularity``: decayed counts, scales. ``memory``: as in ``transition_weights``.
+    The transitions in ``out`` must be zero.
     """
     head, contexts, items, biases = tables
-    by_context, fast, slow, t_all, by_embedding, t_last = out
+    by_context, fast, slow, t_all, by_embedding, t_last, by_long = out
     by_context[:] = biases[: len(by_context)]
     by_embedding[:] = 0.0
-    model_features(embedding, recent, context_decay, head, contexts, items, by_context, by_embedding)
+    by_long[:] = 0.0
+    model_features(
+        embedding, recent, context_length, context_decay, head, contexts, items, by_context, by_embedding, by_long
+    )
     log_shares(popularity[0], popularity[1], fast, slow)
     transition_weights(leading, transition_decay, memory, t_all, t_last)
     transition_features(t_all, transition_scale)
@@ -194,12 +208,12 @@ def score_all(
 ) -> bool:
     """Write the score of every item under every choice of weights, (choices, n): minus infinity where not allowed.
 
-    ``weights``: (choices, 6), ``features``: (6, n). Returns whether all scores are finite.
+    ``weights``: (choices, 7), ``features``: (7, n). Returns whether all scores are finite.
     """
     finite = True
     for choice in range(len(weights)):
         w0, w1, w2 = weights[choice, 0], weights[choice, 1], weights[choice, 2]
-        w3, w4, w5 = weights[choice, 3], weights[choice, 4], weights[choice, 5]
+        w3, w4, w5, w6 = weights[choice, 3], weights[choice, 4], weights[choice, 5], weights[choice, 6]
         for item in range(features.shape[1]):
             score = (
                 w0 * features[0, item]
@@ -208,6 +222,7 @@ def score_all(
                 + w3 * features[3, item]
                 + w4 * features[4, item]
                 + w5 * features[5, item]
+                + w6 * features[6, item]
             )
             finite &= abs(score) < np.inf
             out[choice, item] = score if allowed[item] else np.float32(-np.inf)

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_tensors
 from safetensors.numpy import save as save_tensors
 
-FORMAT = 3
+FORMAT = 4
 KEPT = 3
 
 _MANIFEST_NAME = re.compile(r"^(\d{8})-(\d{12})\.manifest\.json$")

@@ -232,12 +232,12 @@ def _query(
     lifted: Lifted | None = None,
     within: list[str] | None = None,
 ) -> Query:
-    folded, weights = seeking.recent[: state.context_length], weights_for(seeking, state)
+    folded, weights = seeking.recent[: ranking.folded(state.context_length)], weights_for(seeking, state)
     return Query(
         vector=ranking.query_vector(folded_embedding(seeking, state), weights, state.dimension),
         k=size,
         recent=folded,
-        recent_weights=ranking.recent_weights(len(folded), weights, state.context_decay),
+        recent_weights=ranking.recent_weights(len(folded), weights, state.context_length, state.context_decay),
         exclude=exclude,
         lifted=lifted.item_ids if lifted else [],
         lifts=lifted.lifts if lifted else [],

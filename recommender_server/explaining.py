@@ -87,8 +87,8 @@ class Explainer:
         weights, d = weights_for(seeking, state), state.dimension
         whole = ranking.query_vector(folded_embedding(seeking, state), weights, d)
         nothing = np.zeros_like(whole)
-        recent = seeking.recent[: state.context_length]
-        folded = ranking.recent_weights(len(recent), weights, state.context_decay)
+        recent = seeking.recent[: ranking.folded(state.context_length)]
+        folded = ranking.recent_weights(len(recent), weights, state.context_length, state.context_decay)
         queries = [
             Query(nothing, len(item_ids), recent=[item_id], recent_weights=[weight], within=item_ids)
             for item_id, weight in zip(recent, folded, strict=True)
