@@ -15,10 +15,10 @@ def served_rank(learner, user, item):
     d, size = SETTINGS.dimension, len(learner.items)
     recent = learner.recent(user).tolist()
     query = ranking.query_vector(learner.user_embedding(user), weights, d)
-    in_context = recent[: SETTINGS.context_length]
-    for row, weight in zip(
-        in_context, ranking.recent_weights(len(in_context), weights, SETTINGS.context_decay), strict=True
-    ):
+    length, decay = SETTINGS.context_length, SETTINGS.context_decay
+    folded = recent[: ranking.folded(length)]
+    assert len(folded) > length
+    for row, weight in zip(folded, ranking.recent_weights(len(folded), weights, length, decay), strict=True):
         query[:d] += np.float32(weight) * learner.contexts(np.array([row]))[0]
     index = np.hstack([learner.item_vectors(slice(0, size)), learner.popularity_columns()])
     edges = {row: list(zip(*(a.tolist() for a in learner.neighbours(row)), strict=True)) for row in recent}

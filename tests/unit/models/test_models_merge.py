@@ -25,7 +25,7 @@ def test_a_feature_that_points_at_the_positive_gains_weight_and_one_that_points_
     rng = np.random.default_rng(1)
     merge = Merge()
     for _ in range(300):
-        features = rng.normal(size=(20, 6))
+        features = rng.normal(size=(20, 7))
         target = int(np.argmax(2 * features[:, 0] - 2 * features[:, 4]))
         merge.learn(features, target)
     assert merge.weights[0] > 1.2 and merge.weights[4] < 0.3
@@ -59,7 +59,7 @@ def test_it_serves_the_rival_that_ranked_recent_positives_better_and_returns_whe
 
 def test_rivals_are_what_was_learned_without_some_features():
     merge = Merge()
-    merge.learn(np.random.default_rng(4).normal(size=(9, 6)), 3)
+    merge.learn(np.random.default_rng(4).normal(size=(9, 7)), 3)
     learned = merge.choices()[LEARNED]
     of = dict(zip(CHOICES, merge.choices(), strict=True))
     assert np.flatnonzero(of["without_p"] != learned).tolist() == [EMBEDDING]
@@ -68,7 +68,7 @@ def test_rivals_are_what_was_learned_without_some_features():
 
 
 def teach(rng, merges, positives, feature):
-    features = rng.normal(size=(20, 6))
+    features = rng.normal(size=(20, 7))
     merges.learn(positives, features, int(np.argmax(features[:, feature])))
 
 
@@ -76,7 +76,7 @@ def test_users_with_short_histories_have_weights_of_their_own():
     rng = np.random.default_rng(6)
     merges = Merges()
     assert merges.of(0) is merges.of(1) and merges.of(2) is merges.of(5) and merges.of(6) is merges.of(1000)
-    for _ in range(2 * OWN_ENOUGH):
+    for _ in range(3 * OWN_ENOUGH):
         teach(rng, merges, 1, 0)  # here the context counts alone, there popularity
         teach(rng, merges, 6, 1)
     short, _, longer = merges.weights
@@ -99,10 +99,10 @@ def test_weights_of_histories_that_are_rare_are_learned_from_the_rest():
 def test_a_restored_merge_goes_on_alike():
     rng = np.random.default_rng(5)
     one, other = Merges(), Merges()
-    one.learn(3, rng.normal(size=(9, 6)), 3)
+    one.learn(3, rng.normal(size=(9, 7)), 3)
     one.of(9).judge(rng.random(len(CHOICES)))
     other.restore(one.state())
-    features, gains = rng.normal(size=(9, 6)), rng.random(len(CHOICES))
+    features, gains = rng.normal(size=(9, 7)), rng.random(len(CHOICES))
     for merges in (one, other):
         merges.learn(9, features, 1)
         merges.of(9).judge(gains)
@@ -111,15 +111,15 @@ def test_a_restored_merge_goes_on_alike():
 
 def test_a_step_is_the_damped_newton_step_of_the_softmax():
     rng = np.random.default_rng(6)
-    merge, hessian, learned = Merge(), INITIAL_HESSIAN * np.eye(6), np.array(INITIAL_WEIGHTS)
+    merge, hessian, learned = Merge(), INITIAL_HESSIAN * np.eye(len(INITIAL_WEIGHTS)), np.array(INITIAL_WEIGHTS)
     for _ in range(20):
-        features = rng.normal(size=(50, 6))
+        features = rng.normal(size=(50, 7))
         target = int(rng.integers(50))
         shares = np.exp(features @ learned)
         shares /= shares.sum()
         mean = shares @ features
         covariance = (features - mean).T @ (shares[:, None] * (features - mean))
-        hessian = HESSIAN_DECAY * hessian + covariance + DAMPING * np.eye(6)
+        hessian = HESSIAN_DECAY * hessian + covariance + DAMPING * np.eye(len(INITIAL_WEIGHTS))
         learned = np.clip(learned + np.linalg.solve(hessian, features[target] - mean), 0.0, MAX_WEIGHT)
         merge.learn(features, target)
         np.testing.assert_allclose(merge.choices()[LEARNED], learned, rtol=1e-9)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from models import ranking
 
-WEIGHTS = [0.9, 0.3, 0.2, 0.5, 1.1, 0.4]
+WEIGHTS = [0.9, 0.3, 0.2, 0.5, 1.1, 0.4, 0.6]
 
 
 def test_a_query_holds_the_embedding_and_the_weights():
@@ -21,9 +21,11 @@ def test_a_user_without_embedding_is_a_query_of_zeros_and_weights():
     np.testing.assert_allclose(ranking.query_vector(None, WEIGHTS, 2), [0, 0, 0.9, 0.3, 0.2], rtol=1e-6)
 
 
-def test_recent_items_weigh_less_the_older_they_are():
-    assert ranking.recent_weights(3, WEIGHTS, 0.5) == [0.9, 0.45, 0.225]
-    assert ranking.recent_weights(0, WEIGHTS, 0.5) == []
+def test_recent_items_weigh_less_the_older_they_are_and_those_beyond_the_context_alike():
+    assert ranking.recent_weights(3, WEIGHTS, 3, 0.5) == [0.9, 0.45, 0.225]
+    assert ranking.recent_weights(5, WEIGHTS, 3, 0.5) == [0.9, 0.45, 0.225, 0.3, 0.3]
+    assert ranking.recent_weights(0, WEIGHTS, 3, 0.5) == []
+    assert ranking.folded(3) == ranking.FOLDED and ranking.folded(0) == 0
 
 
 def test_transitions_sum_over_recent_items_and_keep_the_newest_apart():
@@ -55,7 +57,7 @@ def test_the_best_by_inner_product_and_all_neighbours_hold_the_full_ranking(seed
     edges = {
         j: [(int(i), float(rng.exponential(0.05))) for i in rng.choice(40, neighbours, replace=False)] for j in recent
     }
-    weights = rng.uniform(0, 5, size=6).tolist()
+    weights = rng.uniform(0, 5, size=7).tolist()
     t = ranking.transitions(recent, edges)
     t_all = np.array([t.get(i, (0.0, 0.0))[0] for i in items])
     t_last = np.array([t.get(i, (0.0, 0.0))[1] for i in items])

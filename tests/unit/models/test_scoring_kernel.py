@@ -17,7 +17,7 @@ from models.scoring_kernel import (
 
 def test_scores_are_the_weighted_features_and_what_is_not_allowed_is_below_all():
     chance = np.random.default_rng(1)
-    weights, features = chance.normal(size=(7, 6)).astype(np.float32), chance.normal(size=(6, 99)).astype(np.float32)
+    weights, features = chance.normal(size=(7, 7)).astype(np.float32), chance.normal(size=(7, 99)).astype(np.float32)
     allowed, scores = chance.random(99) < 0.8, np.empty((7, 99), np.float32)
     assert score_all(weights, features, allowed, scores)
     np.testing.assert_allclose(scores[:, allowed], (weights @ features)[:, allowed], rtol=1e-4, atol=1e-5)
@@ -25,9 +25,9 @@ def test_scores_are_the_weighted_features_and_what_is_not_allowed_is_below_all()
 
 
 def test_a_score_that_is_not_finite_is_noticed_wherever_it_is():
-    weights, allowed, scores = np.ones((7, 6), np.float32), np.ones(9, bool), np.empty((7, 9), np.float32)
+    weights, allowed, scores = np.ones((7, 7), np.float32), np.ones(9, bool), np.empty((7, 9), np.float32)
     for bad in (np.nan, np.inf, -np.inf):
-        features = np.ones((6, 9), np.float32)
+        features = np.ones((7, 9), np.float32)
         features[3, 8] = bad
         assert not score_all(weights, features, allowed, scores)
 

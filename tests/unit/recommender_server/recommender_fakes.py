@@ -336,12 +336,12 @@ class World:
             version=7,
             dimension=DIMENSION,
             merge_weights=[
-                [0.9, 0.4, 0.1, 0.5, 0.7, 0.6],
-                [1.1, 0.2, 0.3, 0.3, 0.9, 0.4],
-                [1.0, 0.3, 0.2, 0.4, 0.8, 0.5],
+                [0.9, 0.4, 0.1, 0.5, 0.7, 0.6, 0.3],
+                [1.1, 0.2, 0.3, 0.3, 0.9, 0.4, 0.5],
+                [1.0, 0.3, 0.2, 0.4, 0.8, 0.5, 0.9],
             ],
             context_decay=0.8,
-            context_length=10,
+            context_length=5,
             learned={0: 0},
             report={"events_learned": 5},
         )
@@ -368,8 +368,11 @@ class World:
         row = self.index.ids.index(item_id)
         column = self.index.columns[row].astype(np.float64)
         context = np.zeros(DIMENSION)
-        for k, item in enumerate(recent[:10]):
-            context += 0.8**k * self.index.contexts[self.index.ids.index(item)].astype(np.float64)
+        long = np.zeros(DIMENSION)
+        for k, item in enumerate(recent[:50]):
+            vector = self.index.contexts[self.index.ids.index(item)].astype(np.float64)
+            context += 0.8**k * vector if k < 5 else 0.0
+            long += 0.0 if k < 5 else vector / (len(recent[:50]) - 5)
         p = np.zeros(DIMENSION) if embedding is None else embedding.astype(np.float64)
         edge = [dict(self.items.edges.get(item, [])).get(item_id, 0.0) for item in recent[:20]]
         t_all = sum(0.9**k * weight for k, weight in enumerate(edge))
@@ -381,6 +384,7 @@ class World:
             np.log1p(t_all / 0.01),
             p @ column[:DIMENSION],
             np.log1p(t_last / 0.01),
+            long @ column[:DIMENSION],
         ]
         assert len(features) == len(ranking.FEATURES)
         return float(np.dot(w, features))

@@ -15,7 +15,7 @@ items = st.sampled_from(ITEMS)
 weights = st.floats(0.001, 50.0)
 graphs = st.dictionaries(items, st.dictionaries(items, weights, max_size=8).map(lambda edges: list(edges.items())))
 recents = st.lists(items, unique=True)
-MERGE = [0.5, 0.1, 0.2, 0.7, 0.3, 0.4]
+MERGE = [0.5, 0.1, 0.2, 0.7, 0.3, 0.4, 0.6]
 
 
 def lifts_by_definition(recent, edges, without):
