@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from models import ranking
 from models.items import Item
 from recommender_server.coalescing import Coalescer
 from recommender_server.degradation import CircuitBreaker, Deadline, DependencyUnavailable, Guard
@@ -211,6 +212,8 @@ class Dependencies:
         state = await self._items.call(self._outside.items.serving_state)
         if state is None:
             raise StoreUnavailable("nothing has been published yet")
+        if any(len(weights) != len(ranking.FEATURES) for weights in state.merge_weights):
+            raise StoreUnavailable("what is published is a trainer's of another version")
         return state
 
     # --- index --------------------------------------------------------------------------------------------------

@@ -314,6 +314,17 @@ async def test_before_the_trainer_has_published_it_is_starting():
 
 
 @in_loop
+async def test_how_a_trainer_of_another_version_ranks_is_as_good_as_unknown():
+    world = World()
+    weights = [of_history[:-1] for of_history in world.items.state.merge_weights]
+    world.items.state = msgspec.structs.replace(world.items.state, merge_weights=weights)
+    async with serving(world) as client:
+        result = await client.simulate_get("/v1/recommendations", params={"user_id": "u0"})
+    assert (result.status_code, result.json["degraded"]) == (200, True)
+    assert result.json["source"] == "neighbours" and len(result.json["items"]) == 10
+
+
+@in_loop
 async def test_too_many_at_once_are_refused_and_health_still_answers():
     world = World()
     world.users.delay_s = 0.2
