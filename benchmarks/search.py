@@ -124,8 +124,7 @@ def variants(one: Searched) -> dict[str, list[Query]]:
     chance = np.random.default_rng(3)
     for query in one.queries:
         vector = query.vector.copy()
-        rows = [row for row in map(table.known_row, query.recent) if row is not None]
-        vector[:d] += np.array(query.recent_weights[: len(rows)], np.float32) @ table.contexts[rows]
+        vector[:d] += np.array(query.recent_weights, np.float32) @ table.contexts[table.rows_of(query.recent)]
         [best] = one.index.search([Query(vector, EXCLUDED // 2)])
         some = table.item_ids(chance.choice(len(table), EXCLUDED, replace=False))
         found["plain"].append(Query(vector, K))

@@ -84,10 +84,6 @@ class ItemTable:
         """Return the items of these rows."""
         return list(map(self._vocabulary.ids.__getitem__, rows.tolist()))
 
-    def known_row(self, item_id: str) -> int | None:
-        """Return the row of an item, deleted or not; ``None`` for one that never came."""
-        return self._vocabulary.row(item_id)
-
     def places_of(self, item_ids: Sequence[str]) -> Rows:
         """Return the row of each of these items, deleted or not; -1 for one that never came."""
         return self._lookup.places(item_ids)

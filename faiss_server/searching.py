@@ -61,8 +61,9 @@ class Searching:
         """Answer several queries, in order. Raises ``BadQuery``."""
         if not queries:
             return []
-        vectors = np.stack([self._folded(query) for query in queries])
-        lifted = self._lifted_rows(queries)
+        recent = self._places([query.recent for query in queries])
+        lifted = self._places([query.lifted for query in queries])
+        vectors = np.stack([self._folded(query, rows) for query, rows in zip(queries, recent, strict=True)])
         wanted = [_Wanted(query, self.table, rows) for query, rows in zip(queries, lifted, strict=True)]
         everywhere = [place for place, query in enumerate(queries) if query.within is None]
         hits: dict[int, tuple[Rows, Vectors]] = {}
@@ -99,8 +100,8 @@ class Searching:
         np.divide(self.table.columns[rows, : self.table.dimension], norms, out=found, where=norms > 0)
         return self.table.item_ids(rows), found
 
-    def _folded(self, query: Query) -> Vectors:
-        """Return the query with its recent items' contexts added: (d + 3,) float32."""
+    def _folded(self, query: Query, recent: Rows) -> Vectors:
+        """Return the query with the contexts of its recent items, -1 for one that never came, added: (d + 3,)."""
         d = self.table.dimension
         if query.vector.shape != (d + EXTRA_COLUMNS,):
             raise BadQuery(f"a query of dimension {d} has shape ({d + EXTRA_COLUMNS},), not {query.vector.shape}")
@@ -108,26 +109,21 @@ class Searching:
             raise BadQuery(f"{len(query.recent)} recent items have {len(query.recent_weights)} weights")
         _check_k(query.k)
         vector = np.array(query.vector, dtype=np.float32)
-        rows, weights = [], []
-        for item_id, weight in zip(query.recent, query.recent_weights, strict=True):
-            row = self.table.known_row(item_id)
-            if row is not None:
-                rows.append(row)
-                weights.append(weight)
-        if rows:
+        if len(recent):
+            came = recent >= 0
             # What overflows is refused below.
             with np.errstate(over="ignore", invalid="ignore"):
-                vector[:d] += np.array(weights, dtype=np.float32) @ self.table.contexts[rows]
+                weights = np.array(query.recent_weights, dtype=np.float32)[came]
+                vector[:d] += weights @ self.table.contexts[recent[came]]
         # Written so that NaN fails too.
         if not np.abs(vector).max(initial=0.0) <= MAX_NUMBER:
             raise BadQuery(f"a query holds a number that is not finite, or beyond {MAX_NUMBER:g}")
         return vector
 
-    def _lifted_rows(self, queries: Sequence[Query]) -> list[Rows]:
-        """Return the rows of each query's lifted items, -1 for one that never came; looked up together."""
-        ends = np.cumsum([len(query.lifted) for query in queries])
-        rows = self.table.places_of(list(itertools.chain.from_iterable(query.lifted for query in queries)))
-        return np.split(rows, ends[:-1])
+    def _places(self, item_ids: Sequence[Sequence[str]]) -> list[Rows]:
+        """Return the rows of each list of items, -1 for one that never came; all are looked up together."""
+        rows = self.table.places_of(list(itertools.chain.from_iterable(item_ids)))
+        return np.split(rows, np.cumsum([len(of_query) for of_query in item_ids])[:-1])
 
     def _best(self, vectors: Vectors, wanted: list[_Wanted]) -> list[tuple[Rows, Vectors]]:
         if self.approximate is not None:

@@ -83,7 +83,7 @@ def test_logarithms_are_those_of_the_library():
 
 def test_one_call_ranks_as_its_parts_do():
     chance = np.random.default_rng(5)
-    weights, features = chance.random((7, 6)).astype(np.float32), chance.normal(size=(6, 99)).astype(np.float32)
+    weights, features = chance.random((7, 7)).astype(np.float32), chance.normal(size=(7, 99)).astype(np.float32)
     biases, counts, allowed = chance.random(99).astype(np.float32), chance.integers(9, size=99), chance.random(99) < 0.8
     item, scores = int(np.flatnonzero(allowed)[3]), np.empty((7, 99), np.float32)
     score_all(weights, features, allowed, scores)

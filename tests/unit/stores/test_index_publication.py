@@ -137,12 +137,12 @@ def test_with_the_first_map_what_nobody_could_find_goes_out_before_all_that_chan
 def test_its_first_positive_changes_its_vector_and_not_its_place(world):
     world.renew_map()
     world.publish()
-    place = world.index.table.known_row("new")
+    [place] = world.index.table.places_of(["new"])
     world.learn("never a record")
     world.learn("new")
     world.publish()
     world.check()
-    assert world.index.table.known_row("new") == place != world.learner.items.row("new")
+    assert world.index.table.places_of(["new"]) == [place] != [world.learner.items.row("new")]
     world.learn("new", 3)
     world.learn("yet another")
     world.publish()
