@@ -4,7 +4,7 @@ import torch
 
 from models.learner import Learner
 from models.learning_arrays import Positives
-from models.learning_kernel import YOUNG_PULL, softmax_gradient
+from models.learning_kernel import YOUNG_POSITIVES, YOUNG_PULL, softmax_gradient
 from models.model_settings import ModelSettings
 
 
@@ -104,6 +104,46 @@ def test_many_rejections_push_an_item_only_so_far():
     # Steps that did not shrink with the item's share would have led to about -100.
     assert -2.0 < learner.biases()[1] < 0.0
     assert np.abs(learner.item_vectors(slice(0, 3))).max() < 5.0
+
+
+def _with_positives(count):
+    """Return a learner whose item 1 had so many positives, and is otherwise always the same."""
+    settings = ModelSettings(dimension=8, negatives=6)
+    learner = Learner(settings, user_capacity=8, item_capacity=8)
+    for name in "uvwx":
+        learner.add_user(name)
+    for name in "abc":
+        learner.add_item(name)
+    learner.learn([0, 1, 2], [0, 1, 2], [1.0] * 3, [1, 2, 3], [3] * 3)
+    arrays, facts = learner.state()
+    arrays["popularity_counts"][1] = count
+    return Learner.from_state(settings, arrays, facts)
+
+
+def _step(count, strength):
+    learner = _with_positives(count)
+    old = learner.item_table.weights[1].copy()
+    learner.learn([0], [1], [strength], [4], [3])
+    return learner.item_table.weights[1] - old
+
+
+def test_the_first_positives_of_an_item_pull_it_further_and_no_rejection_does():
+    last_young, grown = YOUNG_POSITIVES - 1, YOUNG_POSITIVES
+    np.testing.assert_allclose(_step(last_young, 1.0), YOUNG_PULL * _step(grown, 1.0), rtol=1e-3, atol=1e-6)
+    assert np.array_equal(_step(0, 1.0), _step(last_young, 1.0))
+    assert np.array_equal(_step(grown, 1.0), _step(10 * grown, 1.0))
+    assert np.array_equal(_step(0, -1.0), _step(grown, -1.0)) and _step(0, -1.0).any()
+
+
+def test_how_far_an_item_is_pulled_does_not_depend_on_how_the_stream_is_cut():
+    # The second of these is a rejection; the first and third are the last young positive and the first grown one.
+    users, strengths, seeds = [0, 2, 3], [1.0, -1.0, 1.0], [4, 5, 6]
+    whole, cut = _with_positives(YOUNG_POSITIVES - 1), _with_positives(YOUNG_POSITIVES - 1)
+    whole.learn(users, [1] * 3, strengths, seeds, [3] * 3)
+    for user, strength, seed in zip(users, strengths, seeds, strict=True):
+        cut.learn([user], [1], [strength], [seed], [3])
+    arrays, others = whole.state()[0], cut.state()[0]
+    assert all(np.array_equal(arrays[name], others[name]) for name in arrays)
 
 
 def _one(user, item, seed):
