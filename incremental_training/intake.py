@@ -84,8 +84,8 @@ class Intake:
         self._bad_limit = bad_share * bad_window
         # Per user row, one after another: partition and NEXT offset after his newest event.
         self._as_of = array("q")
-        # Item row, strength and time of positives that the windows have not counted yet.
-        self._counted: list[tuple[int, float, float]] = []
+        # Positives, with their item rows, that windows and outcomes have not counted yet.
+        self._positives: list[tuple[int, Interaction]] = []
         self._changed_users: dict[int, None] = {}
         self._forgotten_users: dict[str, list[int]] = {}
         # For whoever looks through the real index; no part of what is learned.
@@ -97,25 +97,37 @@ class Intake:
         NOT safe to repeat.
         """
         letters: list[DeadLetter] = []
-        for record in records:
-            self.counters.events_seen += 1
-            default_id = f"{record.topic}:{record.partition}:{record.offset}"
-            try:
-                interaction = self._decoder.decode(
-                    record.value, default_event_id=default_id, arrival_s=record.arrival_s
-                )
-            except BadEvent as error:
-                self.counters.dead_letters += 1
-                letters.append(DeadLetter.of(record, error.reason, str(error)))
-                self._bad.append(True)
-                continue
-            self._bad.append(False)
-            self._take_interaction(interaction, record.partition, record.offset)
+        # One thing for all of them and then the next: learning leaves nothing of what the others need in the caches.
+        for record, interaction in [(record, self._understood(record, letters)) for record in records]:
+            if interaction is not None:
+                self._take_interaction(interaction, record.partition, record.offset)
         self._stream.learn_waiting()
-        if self._counted:
-            self.windows.count(*zip(*self._counted, strict=True))
-            self._counted = []
+        self._count_positives()
         return letters
+
+    def _understood(self, record: Record, letters: list[DeadLetter]) -> Interaction | None:
+        """Return what a record says, ``None`` when that is nothing new or, with one letter more, cannot be read."""
+        counters = self.counters
+        counters.events_seen += 1
+        default_id = f"{record.topic}:{record.partition}:{record.offset}"
+        try:
+            event = self._decoder.decode(record.value, default_event_id=default_id, arrival_s=record.arrival_s)
+        except BadEvent as error:
+            counters.dead_letters += 1
+            letters.append(DeadLetter.of(record, error.reason, str(error)))
+            self._bad.append(True)
+            return None
+        self._bad.append(False)
+        if event.event_id in self._event_ids:
+            counters.duplicates += 1
+            return None
+        self._event_ids[event.event_id] = None
+        if len(self._event_ids) > self._dedup_window:
+            self._event_ids.popitem(last=False)
+        self.demand.take(event)
+        counters.late += event.lateness_s > LATE_S
+        counters.future += event.lateness_s < 0
+        return event
 
     def refuse_too_many_bad(self) -> None:
         """Raise ``TooManyBadEvents`` when they are; to be asked after the dead letters are kept."""
@@ -128,15 +140,6 @@ class Intake:
 
     def _take_interaction(self, event: Interaction, partition: int, offset: int) -> None:
         counters, learner = self.counters, self.learner
-        if event.event_id in self._event_ids:
-            counters.duplicates += 1
-            return
-        self._event_ids[event.event_id] = None
-        if len(self._event_ids) > self._dedup_window:
-            self._event_ids.popitem(last=False)
-        self.demand.take(event)
-        counters.late += event.lateness_s > LATE_S
-        counters.future += event.lateness_s < 0
         if event.feedback == "forget":
             counters.non_positives += 1
             self._forget(event.user_id)
@@ -162,8 +165,7 @@ class Intake:
             if is_refresh(counters.events_learned):
                 self._stream.learn_waiting()
                 self.teachers = Teachers.of(learner)
-            self._counted.append((item, event.strength, event.timestamp_s))
-            self.outcomes.take_positive(event.user_id, event.item_id, event.timestamp_s + max(0.0, event.lateness_s))
+            self._positives.append((item, event))
         elif event.feedback == "positive":
             counters.repeats += 1
         elif event.feedback == "negative":
@@ -173,9 +175,20 @@ class Intake:
             counters.non_positives += 1
             learner.mark_seen(user, item)
 
+    def _count_positives(self) -> None:
+        positives, self._positives = self._positives, []
+        events = [event for _, event in positives]
+        self.windows.count(
+            [item for item, _ in positives], [x.strength for x in events], [x.timestamp_s for x in events]
+        )
+        for event in events:
+            self.outcomes.take_positive(event.user_id, event.item_id, event.timestamp_s + max(0.0, event.lateness_s))
+
     def _forget(self, user_id: str) -> None:
-        # What waits of him is learned first, as it would be had the stream been cut here: batches decide nothing.
+        # What waits of him is learned and counted first, as it would be had the stream been cut here: batches decide
+        # nothing.
         self._stream.learn_waiting()
+        self._count_positives()
         user = self.learner.users.row(user_id)
         consumed = [] if user is None else self.learner.seen(user).tolist()
         if user is not None:
