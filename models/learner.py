@@ -17,7 +17,7 @@ from models.embeddings import Embeddings
 from models.growable_array import grown_capacity
 from models.histories import RECENT_KEPT, Histories, Recent
 from models.learning_arrays import PoolArrays, Positives, Steps
-from models.learning_kernel import YOUNG_POSITIVES, learn_positives
+from models.learning_kernel import learn_positives
 from models.merges import Merges
 from models.model_settings import ModelSettings
 from models.popularity import Popularity
@@ -190,13 +190,13 @@ class Learner:
         )
         liked = positives.strengths > 0
         if liked.all():
-            before = self.popularity.count(positives.items, positives.known_items)
-            recent = self._learn(positives, liked, before, self._steps)
+            fresh = self.popularity.count(positives.items, positives.known_items)
+            recent = self._learn(positives, liked, fresh, self._steps)
         else:
             liked_ones = positives.only(liked)
-            before = np.zeros(len(liked), np.int64)
-            before[liked] = self.popularity.count(liked_ones.items, liked_ones.known_items)
-            recent = self._learn(positives, liked, before, self._steps).only(liked)
+            fresh = np.zeros(len(liked), np.bool_)
+            fresh[liked] = self.popularity.count(liked_ones.items, liked_ones.known_items)
+            recent = self._learn(positives, liked, fresh, self._steps).only(liked)
             positives = liked_ones
         self.transitions.remember(positives.items, recent)
         self.recent_users.remember(positives.users, positives.items)
@@ -210,17 +210,15 @@ class Learner:
     def learn_again(self, positives: Positives, pass_number: int, rate: float) -> None:
         """Learn positives of an earlier pass once more, at ``rate`` times the step, with other negatives.
 
-        Histories advance as in the first pass; popularity and transitions do not, and no item is young any more.
+        Histories advance as in the first pass; popularity and transitions do not, and no item is fresh any more.
         """
         seeds = positives.seeds ^ np.uint64(event_seed(f"pass {pass_number}"))
         known_items = np.full_like(positives.known_items, len(self.items))
         steps = self._steps._replace(rate=rate * self._steps.rate, bias_rate=rate * self._steps.bias_rate)
         positives = positives._replace(seeds=seeds, known_items=known_items)
-        self._learn(positives, positives.strengths > 0, np.full(len(positives.users), YOUNG_POSITIVES), steps)
+        self._learn(positives, positives.strengths > 0, np.zeros(len(positives.users), np.bool_), steps)
 
-    def _learn(
-        self, positives: Positives, liked: NDArray[np.bool_], item_positives: NDArray[np.int64], steps: Steps
-    ) -> Recent:
+    def _learn(self, positives: Positives, liked: NDArray[np.bool_], fresh: NDArray[np.bool_], steps: Steps) -> Recent:
         """Move embeddings; return what each user had before each event."""
         recent = self._histories.advance(positives.users, positives.items, liked, max(steps.context_length, FOLLOWED))
         learn_positives(
@@ -228,7 +226,7 @@ class Learner:
             self._embeddings.arrays(),
             recent.items,
             recent.counts,
-            item_positives,
+            fresh,
             self._pool,
             self._touched.arrays(),
             steps,

@@ -29,9 +29,8 @@ MERELY_TOUCHED = 2
 REJECTION = 0.1
 REJECTION_AT_MOST = 5.0
 
-# An item's first positives pull it further: of what is fresh, news above all, little is known and much is asked. The
-# long context (``models.ranking``) makes up for what older items lose by it.
-YOUNG_POSITIVES, YOUNG_PULL = 64, 1.5
+# A positive pulls a fresh item (``models.popularity``) so much further: of news little is known and much is asked.
+FRESH_PULL = 1.5
 
 
 @compiled
@@ -275,7 +274,7 @@ def learn_positives(
     tables: TableArrays,
     recents: NDArray[np.int32],
     counts: NDArray[np.int64],
-    item_positives: NDArray[np.int64],
+    fresh: NDArray[np.bool_],
     pool: PoolArrays,
     touched: TouchedArrays,
     steps: Steps,
@@ -283,7 +282,7 @@ def learn_positives(
     """Learn positives strictly one after another; the result does not depend on how a stream is cut into calls.
 
     ``recents`` (n, length), ``counts`` (n,): what each user had before, as ``models.histories.Recent`` says.
-    ``item_positives`` (n,): how many positives each item had before.
+    ``fresh`` (n,): whether it pulls its item further.
     """
     d = tables.items.shape[1]
     x = np.empty(d, np.float32)
@@ -312,7 +311,7 @@ def learn_positives(
         context = recent[: steps.context_length]
         strength = positives.strengths[event]
         even = np.float32(1.0)
-        pull = np.float32(YOUNG_PULL) if strength > 0.0 and item_positives[event] < YOUNG_POSITIVES else even
+        pull = np.float32(FRESH_PULL) if fresh[event] else even
 
         x[:] = tables.users[user[0]]
         _add_rows(tables.contexts, context, weights, x)

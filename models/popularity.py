@@ -16,6 +16,9 @@ from models.growable_array import GrowableArray
 from models.scoring_kernel import log_shares
 
 LANDMARK_MOVES_AT = 1e100
+# An item is fresh with fewer positives than this, and another one lately: so much of the fast decayed count is left,
+# which at .999 an event is one positive within the last thousand. Where items stay small, few of them are fresh.
+FRESH_POSITIVES, FRESH_LEFT = 64, 0.37
 
 
 class PopularityArrays(NamedTuple):
@@ -52,14 +55,14 @@ class Popularity:
     def _rows(self) -> PopularityArrays:
         return PopularityArrays(self._counts.rows, self._decayed.rows, self._units, self._masses, self._decays)
 
-    def count(self, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count learned positives, in order, and return how many each item had before, (n,). NOT safe to repeat.
+    def count(self, items: NDArray[np.int32], known_items: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Count learned positives, in order, and return whether each met a fresh item, (n,). NOT safe to repeat.
 
         ``known_items``: how many items there were at each.
         """
-        before = np.empty(len(items), np.int64)
-        _count(self._arrays, items, known_items, before)
-        return before
+        fresh = np.empty(len(items), np.bool_)
+        _count(self._arrays, items, known_items, fresh)
+        return fresh
 
     def counts(self, size: int) -> NDArray[np.int64]:
         """Return learned positives of all time of the first ``size`` items (a view)."""
@@ -102,11 +105,12 @@ def _count(
     popularity: PopularityArrays,
     items: NDArray[np.int32],
     known_items: NDArray[np.int64],
-    before: NDArray[np.int64],
+    fresh: NDArray[np.bool_],
 ) -> None:
     for event in range(len(items)):
         item = items[event]
-        before[event] = popularity.counts[item]
+        left = popularity.decayed[item, 0] / popularity.units[0]
+        fresh[event] = popularity.counts[item] < FRESH_POSITIVES and left >= FRESH_LEFT
         popularity.counts[item] += 1
         for column in range(2):
             decay = popularity.decays[column]

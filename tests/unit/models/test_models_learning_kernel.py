@@ -4,8 +4,9 @@ import torch
 
 from models.learner import Learner
 from models.learning_arrays import Positives
-from models.learning_kernel import YOUNG_POSITIVES, YOUNG_PULL, softmax_gradient
+from models.learning_kernel import FRESH_PULL, softmax_gradient
 from models.model_settings import ModelSettings
+from models.popularity import FRESH_LEFT, FRESH_POSITIVES
 
 
 def test_the_gradient_is_that_of_autograd():
@@ -57,7 +58,6 @@ def test_one_learned_positive_is_one_adagrad_step_along_autograds_gradient(conte
         gradient = before[name].grad[row].numpy() + settings.l2 * old
         accumulated = accumulators[name][row] + (gradient**2).mean()
         step = 0.5 * settings.learning_rate / (settings.step_offset + np.sqrt(accumulated))
-        step *= YOUNG_PULL if (name, row) == ("q", 1) else 1.0
         assert np.allclose(tables[name].weights[row], old - step * gradient, atol=1e-5), (name, row)
         assert tables[name].accumulators[row] == pytest.approx(accumulated, abs=1e-5)
         assert np.abs(gradient - settings.l2 * old).max() > 1e-3
@@ -106,8 +106,8 @@ def test_many_rejections_push_an_item_only_so_far():
     assert np.abs(learner.item_vectors(slice(0, 3))).max() < 5.0
 
 
-def _with_positives(count):
-    """Return a learner whose item 1 had so many positives, and is otherwise always the same."""
+def _with_positives(count, left=1.0):
+    """Return a learner whose item 1 had so many positives, ``left`` of the fast count, and is otherwise the same."""
     settings = ModelSettings(dimension=8, negatives=6)
     learner = Learner(settings, user_capacity=8, item_capacity=8)
     for name in "uvwx":
@@ -117,28 +117,30 @@ def _with_positives(count):
     learner.learn([0, 1, 2], [0, 1, 2], [1.0] * 3, [1, 2, 3], [3] * 3)
     arrays, facts = learner.state()
     arrays["popularity_counts"][1] = count
+    arrays["popularity_decayed"][1, 0] = left * arrays["popularity_units"][0]
     return Learner.from_state(settings, arrays, facts)
 
 
-def _step(count, strength):
-    learner = _with_positives(count)
+def _step(count, strength, left=1.0):
+    learner = _with_positives(count, left)
     old = learner.item_table.weights[1].copy()
     learner.learn([0], [1], [strength], [4], [3])
     return learner.item_table.weights[1] - old
 
 
-def test_the_first_positives_of_an_item_pull_it_further_and_no_rejection_does():
-    last_young, grown = YOUNG_POSITIVES - 1, YOUNG_POSITIVES
-    np.testing.assert_allclose(_step(last_young, 1.0), YOUNG_PULL * _step(grown, 1.0), rtol=1e-3, atol=1e-6)
-    assert np.array_equal(_step(0, 1.0), _step(last_young, 1.0))
+def test_the_first_positives_of_an_item_pull_it_further_while_they_come_fast_and_no_rejection_does():
+    last_young, grown = FRESH_POSITIVES - 1, FRESH_POSITIVES
+    np.testing.assert_allclose(_step(last_young, 1.0), FRESH_PULL * _step(grown, 1.0), rtol=1e-3, atol=1e-6)
+    assert np.array_equal(_step(1, 1.0), _step(last_young, 1.0))
+    assert np.array_equal(_step(1, 1.0, 0.9 * FRESH_LEFT), _step(grown, 1.0))
     assert np.array_equal(_step(grown, 1.0), _step(10 * grown, 1.0))
     assert np.array_equal(_step(0, -1.0), _step(grown, -1.0)) and _step(0, -1.0).any()
 
 
 def test_how_far_an_item_is_pulled_does_not_depend_on_how_the_stream_is_cut():
-    # The second of these is a rejection; the first and third are the last young positive and the first grown one.
+    # The second of these is a rejection; the first and third are the last of a fresh item and the first of a grown one.
     users, strengths, seeds = [0, 2, 3], [1.0, -1.0, 1.0], [4, 5, 6]
-    whole, cut = _with_positives(YOUNG_POSITIVES - 1), _with_positives(YOUNG_POSITIVES - 1)
+    whole, cut = _with_positives(FRESH_POSITIVES - 1), _with_positives(FRESH_POSITIVES - 1)
     whole.learn(users, [1] * 3, strengths, seeds, [3] * 3)
     for user, strength, seed in zip(users, strengths, seeds, strict=True):
         cut.learn([user], [1], [strength], [seed], [3])
