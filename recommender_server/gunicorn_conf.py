@@ -18,5 +18,5 @@ control_socket_disable = True
 def post_fork(server: Any, _worker: Any) -> None:
     """Have the worker end when the master is killed, and look for garbage less often than Python would."""
     end_with(server.pid)
-    # A request leaves hundreds of containers and no cycles: looking through them every 700 is a tenth of its cost.
+    # A request leaves hundreds of containers and no cycles: looking through them every 700 is 7 % of its cost.
     gc.set_threshold(50_000, 20, 100)
