@@ -90,7 +90,7 @@ def _query(learner: Learner, user: int, k: int) -> Query:
     edges = {item: list(zip(*(part.tolist() for part in learner.neighbours(item)), strict=True)) for item in recent}
     found = ranking.transitions(recent, edges)
     t = np.array(list(found.values()), dtype=np.float64).reshape(-1, 2)
-    lifts = ranking.merged_scores(np.zeros(len(found)), t[:, 0], t[:, 1], weights)
+    lifts = ranking.lifts(*map(ranking.transition_feature, t.T), weights)
     largest = ranking.top(list(found), lifts, STRONGEST)
     folded = recent[: ranking.folded(settings.context_length)]
     return Query(

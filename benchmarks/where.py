@@ -19,24 +19,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import aiohttp
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import serve, trainer
-from benchmarks.loop import running
+from benchmarks.loop import Loop, running
 from benchmarks.process_time import processes_listening
 from benchmarks.stream_world import StreamWorld
 from benchmarks.verdict import conclude
+from demo.client import RecommenderClient
 
 RATE_PER_S, SECONDS, QUICK_SECONDS = 250, 20, 5
-LEAST_SHARE = 0.02
+LEAST_SHARE, LOOK_EVERY_S = 0.02, 0.2
 # The trainer is looked at when its machine code is loaded and its tables have grown.
-EVENTS, QUICK_EVENTS, LEARNED_BEFORE_S = 600_000, 60_000, 12.0
+EVENTS, QUICK_EVENTS, LEARNED_BEFORE = 600_000, 150_000, 0.05
 _MAIN_THREAD = "_run_module_as_main"
 _ROOMS = ("recommender_server/", "faiss_server/", "incremental_training/", "models/", "stores/")
 # As py-spy writes a frame: function (file:line).
@@ -114,8 +115,19 @@ def of_learning(quick: bool, folder: Path) -> dict[str, Calls]:
     """Sample the trainer while it catches up with a full log."""
     world = StreamWorld(trainer.USERS, trainer.CATALOGUE, QUICK_EVENTS if quick else EVENTS)
     with running("embedded", first=trainer.Filled(world)) as loop:
-        time.sleep(LEARNED_BEFORE_S)
+        asyncio.run(until_learned(loop, int(LEARNED_BEFORE * world.events)))
         return sampled({"trainer": loop.services.pids()["trainer"]}, QUICK_SECONDS if quick else SECONDS, folder)
+
+
+async def until_learned(loop: Loop, events: int) -> None:
+    """Wait until the trainer has seen so many events. Raises ``TimeoutError``."""
+    async with (
+        asyncio.timeout(trainer.START_S),
+        aiohttp.ClientSession(loop.recommender_url, timeout=aiohttp.ClientTimeout(total=10.0)) as session,
+    ):
+        client = RecommenderClient(session)
+        while ((await client.status() or {}).get("trainer") or {}).get("report", {}).get("events_seen", 0) < events:
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 def worker_at(port: int) -> int:

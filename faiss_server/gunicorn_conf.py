@@ -1,8 +1,8 @@
 """How gunicorn runs the faiss server. Options on gunicorn's own command line win over these."""
 
-import gc
 from typing import Any
 
+from stores.garbage import collect_rarely
 from stores.orphan_watch import end_with
 
 bind = "127.0.0.1:8001"
@@ -21,5 +21,4 @@ control_socket_disable = True
 def post_fork(server: Any, _worker: Any) -> None:
     """Have the worker end when the master is killed, and look for garbage less often than Python would."""
     end_with(server.pid)
-    # A request leaves hundreds of containers and no cycles: looking through them every 700 is 7 % of its cost.
-    gc.set_threshold(50_000, 20, 100)
+    collect_rarely()

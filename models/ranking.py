@@ -125,11 +125,6 @@ def transition_feature(t: Floats) -> Floats:
     return np.log1p(t / TRANSITION_SCALE)
 
 
-def merged_scores(inner_products: Floats, t_all: Floats, t_last: Floats, merge_weights: Sequence[float]) -> Floats:
-    """Return the score of each candidate, (n,), from its inner product with the query and its transitions, all (n,)."""
-    return inner_products + lifts(transition_feature(t_all), transition_feature(t_last), merge_weights)
-
-
 def lifts(of_all: Floats, of_last: Floats, merge_weights: Sequence[float]) -> Floats:
     """Return what each candidate's transitions add to its score, (n,), from its two transition features, all (n,)."""
     return merge_weights[TRANSITIONS] * of_all + merge_weights[TRANSITIONS_LAST] * of_last

@@ -186,13 +186,11 @@ def all_features(
 
     ``tables``: head, contexts, item embeddings, biases. ``recent`` form the contexts, transitions come from
     ``leading``, both newest first. ``popularity``: decayed counts, scales. ``memory``: as in ``transition_weights``.
-    The transitions in ``out`` must be zero.
+    ``out`` must be zero.
     """
     head, contexts, items, biases = tables
     by_context, fast, slow, t_all, by_embedding, t_last, by_long = out
     by_context[:] = biases[: len(by_context)]
-    by_embedding[:] = 0.0
-    by_long[:] = 0.0
     model_features(
         embedding, recent, context_length, context_decay, head, contexts, items, by_context, by_embedding, by_long
     )

@@ -1,7 +1,7 @@
 """Where a user's recent items lead, in arrays: some two thousand edges per request are too many for dictionaries.
 
-What is computed is ``models.ranking.transitions`` and the re-rank part of ``models.ranking.merged_scores``, here called
-a *lift*: what an item's score gains beyond its inner product, because recent items lead to it.
+What is computed is ``models.ranking.transitions`` and from it ``models.ranking.lifts``: what an item's score gains
+beyond its inner product, because recent items lead to it, is its *lift*.
 """
 
 from __future__ import annotations

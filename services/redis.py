@@ -27,7 +27,7 @@ class RedisServer(Server):
 
     name = "redis"
     variable = "ITEMS_URL"
-    pin = "redis-debian"
+    pin = "redis-debian-2"
     default_port = 16379
 
     @property

@@ -26,7 +26,7 @@ def served_rank(learner, user, item):
     allowed = sorted(set(range(size)) - set(learner.seen(user).tolist()) - set(learner.hidden(user)))
     inner = index[allowed] @ query
     t = np.array([found.get(row, (0.0, 0.0)) for row in allowed])
-    scores = ranking.merged_scores(inner, t[:, 0], t[:, 1], weights)
+    scores = inner + ranking.lifts(*map(ranking.transition_feature, t.T), weights)
     return [row for row, _ in ranking.top(allowed, scores, size)].index(item) + 1
 
 

@@ -62,13 +62,13 @@ def test_the_best_by_inner_product_and_all_neighbours_hold_the_full_ranking(seed
     t_all = np.array([t.get(i, (0.0, 0.0))[0] for i in items])
     t_last = np.array([t.get(i, (0.0, 0.0))[1] for i in items])
 
-    full = ranking.top(items, ranking.merged_scores(inner, t_all, t_last, weights), k)
+    scores = inner + ranking.lifts(ranking.transition_feature(t_all), ranking.transition_feature(t_last), weights)
+
+    full = ranking.top(items, scores, k)
 
     best = {i for i, _ in ranking.top(items, inner, k)}
     candidates = sorted(best | t.keys())
-    served = ranking.top(
-        candidates, ranking.merged_scores(inner[candidates], t_all[candidates], t_last[candidates], weights), k
-    )
+    served = ranking.top(candidates, scores[candidates], k)
     assert served == full
 
 

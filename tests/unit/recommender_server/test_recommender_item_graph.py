@@ -21,7 +21,7 @@ MERGE = [0.5, 0.1, 0.2, 0.7, 0.3, 0.4, 0.6]
 def lifts_by_definition(recent, edges, without):
     found = ranking.transitions(recent, edges)
     t = np.array([found[item] for item in found], dtype=np.float64).reshape(-1, 2)
-    values = ranking.merged_scores(np.zeros(len(found)), t[:, 0], t[:, 1], MERGE)
+    values = ranking.lifts(*map(ranking.transition_feature, t.T), MERGE)
     return {item: value for item, value in zip(found, values.tolist(), strict=True) if item not in without}
 
 
